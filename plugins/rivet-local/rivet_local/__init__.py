@@ -1,0 +1,3 @@
+"""Local disk as a destination for Rivet."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Sources, formats and destinations that come with the core, registered like any plugin."""

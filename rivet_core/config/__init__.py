@@ -1,0 +1,1 @@
+"""From ``rivet.yaml`` to validated models."""
