@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import pluggy
 
@@ -38,7 +38,9 @@ __all__ = ["PluginInfo", "Provided", "Registry", "Status", "discover", "load_obj
 
 Status = Literal["active", "disabled", "broken", "incompatible", "conflict"]
 Kind = Literal["destination", "format", "source", "fallback source", "auth resolver", "events", "commands"]
+Claim = tuple[Kind, str]
 Spec = DestinationSpec | FormatSpec | SourceSpec | AuthResolverSpec
+T = TypeVar("T")
 
 _SPEC_HOOKS: Final[Mapping[str, type[Spec]]] = {
     "rivet_sources": SourceSpec,
@@ -69,7 +71,8 @@ class PluginInfo:
         name: name of the entry point.
         distribution: name of the installed distribution.
         version: version of the distribution.
-        status: only what an ``active`` plugin provides is in use; of one in ``conflict``, all but the disputed names.
+        status: ``active``; ``disabled`` by the environment; ``broken``: its code fails; ``incompatible``: written for
+            another plugin interface; ``conflict``: another plugin claims the same name, the rest is in use.
         provides: what it adds; empty where the plugin was not loaded.
         error: why it does not work, one line.
         traceback: the traceback of an exception in the plugin's code, or empty.
@@ -144,51 +147,50 @@ class _Incompatible(Exception):
 
 
 class Registry:
-    """Everything that is installed, by the names that a configuration uses."""
+    """Everything that is installed, by the names that a configuration uses.
+
+    Attributes:
+        destinations: usable destinations by type.
+        formats: usable formats by name.
+        sources: usable sources by type; under further types the source that serves them as a fallback.
+    """
 
     def __init__(self, plugins: Iterable[_Plugin]) -> None:
         self._plugins = list(plugins)
-        claims: dict[tuple[Kind, str], list[tuple[_Plugin, Spec]]] = {}
+        claims: dict[Claim, list[_Plugin]] = {}
         for plugin in self._plugins:
-            for spec in plugin.specs:
-                for claim in _claims(spec):
-                    claims.setdefault(claim, []).append((plugin, spec))
-        self._specs: dict[tuple[Kind, str], Spec] = {}
-        self._conflicts: dict[tuple[Kind, str], str] = {}
+            for claim in (claim for spec in plugin.specs for claim in _claims(spec)):
+                claims.setdefault(claim, []).append(plugin)
+        self._conflicts: dict[Claim, str] = {}
         for claim, claimants in claims.items():
-            if len(claimants) == 1:
-                self._specs[claim] = claimants[0][1]
-                continue
-            everyone = " and ".join(str(plugin.info) for plugin, _ in claimants)
-            self._conflicts[claim] = f"{claim[0]} {claim[1]!r} is provided by {everyone}"
-            for plugin, _ in claimants:
-                plugin.fail("conflict", self._conflicts[claim])
+            if len(claimants) > 1:
+                everyone = " and ".join(str(plugin.info) for plugin in claimants)
+                self._conflicts[claim] = f"{claim[0]} {claim[1]!r} is provided by {everyone}"
+                for plugin in claimants:
+                    plugin.fail("conflict", self._conflicts[claim])
+        specs = [spec for plugin in self._plugins for spec in plugin.specs]
+        self.destinations: Mapping[str, DestinationSpec] = {
+            spec.type: spec for spec in specs if isinstance(spec, DestinationSpec) and self._own(spec, "destination")
+        }
+        self.formats: Mapping[str, FormatSpec] = {
+            spec.name: spec for spec in specs if isinstance(spec, FormatSpec) and self._own(spec, "format")
+        }
+        sources = [spec for spec in specs if isinstance(spec, SourceSpec)]
+        fallbacks = {name: spec for spec in sources for name in self._own(spec, "fallback source")}
+        explicit = {name: spec for spec in sources for name in self._own(spec, "source")}
+        self.sources: Mapping[str, SourceSpec] = {
+            name: spec for name, spec in (fallbacks | explicit).items() if ("source", name) not in self._conflicts
+        }
 
     @property
     def plugins(self) -> tuple[PluginInfo, ...]:
-        """Every plugin that is installed, built-ins first."""
+        """Every plugin that is installed, the built-ins first."""
         return tuple(plugin.info for plugin in self._plugins)
 
     @property
     def problems(self) -> tuple[PluginInfo, ...]:
         """The plugins that do not work."""
         return tuple(info for info in self.plugins if info.status not in ("active", "disabled"))
-
-    @property
-    def destinations(self) -> Mapping[str, DestinationSpec]:
-        """Usable destinations by type."""
-        return {name: spec for (_, name), spec in self._specs.items() if isinstance(spec, DestinationSpec)}
-
-    @property
-    def formats(self) -> Mapping[str, FormatSpec]:
-        """Usable formats by name."""
-        return {name: spec for (_, name), spec in self._specs.items() if isinstance(spec, FormatSpec)}
-
-    @property
-    def sources(self) -> Mapping[str, SourceSpec]:
-        """Usable sources by type, the types that a source serves as a fallback among them."""
-        found = {name: spec for (_, name), spec in self._specs.items() if isinstance(spec, SourceSpec)}
-        return {name: self._specs.get(("source", name), spec) for name, spec in found.items()}  # type: ignore[misc]
 
     def destination(self, type_: str) -> DestinationSpec:
         """Return the destination of this type.
@@ -197,24 +199,18 @@ class Registry:
             MissingPlugin: no installed plugin provides it, or the one that should does not work.
             PluginError: two plugins provide it.
         """
-        spec = self._find(type_, "destination")
-        assert isinstance(spec, DestinationSpec)
-        return spec
+        return self._find(self.destinations, "destination", type_)
 
     def format(self, name: str) -> FormatSpec:
         """Return the format of this name; raises as ``destination`` does."""
-        spec = self._find(name, "format")
-        assert isinstance(spec, FormatSpec)
-        return spec
+        return self._find(self.formats, "format", name)
 
     def source(self, type_: str) -> SourceSpec:
         """Return the source of this type, or the one that serves it as a fallback; raises as ``destination`` does."""
-        spec = self._find(type_, "source", "fallback source")
-        assert isinstance(spec, SourceSpec)
-        return spec
+        return self._find(self.sources, "source", type_)
 
     def source_dialect(self, type_: str) -> str | None:
-        """Return what the factory of a fallback source gets as ``config.dialect``, ``None`` for any other source."""
+        """Return what the factory of a fallback source gets as ``config.dialect``; ``None`` for any other source."""
         spec = self.source(type_)
         return None if spec.type == type_ else spec.fallback_for[type_]
 
@@ -222,8 +218,10 @@ class Registry:
         """Return the usable auth resolvers of a destination, in the order in which they were registered."""
         return tuple(
             spec
-            for (_, name), spec in self._specs.items()
-            if isinstance(spec, AuthResolverSpec) and name == f"{destination_type}/{spec.name}"
+            for plugin in self._plugins
+            for spec in plugin.specs
+            if isinstance(spec, AuthResolverSpec)
+            and f"{destination_type}/{spec.name}" in self._own(spec, "auth resolver")
         )
 
     def load(self, spec: Spec, attribute: Literal["config", "factory"]) -> object:
@@ -247,7 +245,10 @@ class Registry:
                 logger.warning("%s failed on event %r: %s", plugin.info, event.kind, redact(message))
 
     def add_commands(self, group: click.Group) -> None:
-        """Add the commands of all plugins to ``group``. A name that is taken already is a conflict, not an override."""
+        """Add the commands of all plugins to ``group``. A name that is taken is a conflict, never an override.
+
+        A plugin whose hook raises is broken from then on and adds no command; what else it provides stays.
+        """
         import click
 
         taken = dict.fromkeys(group.list_commands(click.Context(group)), "rivet-core")
@@ -268,17 +269,17 @@ class Registry:
                 plugin.commands += (name,)
                 group.add_command(command, name)
 
-    def _find(self, name: str, *kinds: Kind) -> Spec:
-        for kind in kinds:
-            if (kind, name) in self._specs:
-                return self._specs[kind, name]
-            if (kind, name) in self._conflicts:
-                raise PluginError(
-                    self._conflicts[kind, name],
-                    hint="uninstall one of them, or name the plugins to load in RIVET_PLUGINS",
-                )
-        known = sorted(found for kind, found in self._specs if kind in kinds)
-        raise _missing(kinds[0], name, known, self.plugins)
+    def _own(self, spec: Spec, kind: Kind) -> list[str]:
+        """Return the names of this kind that ``spec`` alone claims."""
+        return [name for claimed, name in _claims(spec) if claimed == kind and (kind, name) not in self._conflicts]
+
+    def _find(self, specs: Mapping[str, T], kind: Kind, name: str) -> T:
+        if name in specs:
+            return specs[name]
+        conflict = self._conflicts.get((kind, name)) or self._conflicts.get(("fallback source", name))
+        if conflict:
+            raise PluginError(conflict, hint="uninstall one of them, or name the plugins to load in RIVET_PLUGINS")
+        raise _missing(kind, name, sorted(specs), self.plugins)
 
 
 def discover(environ: Mapping[str, str] = os.environ) -> Registry:
@@ -352,26 +353,28 @@ def load_object(import_string: str, *, plugin: str = "") -> object:
 
 
 def _installed() -> Iterator[tuple[_Plugin, Callable[[], object] | None]]:
-    """Yield each installed entry point and how to import it, ``None`` where its metadata cannot be read."""
+    """Yield each installed entry point and how to import it, ``None`` where its metadata is damaged."""
     seen = set()
     for distribution in metadata.distributions():
         try:
-            entries = list(distribution.entry_points.select(group=hookspecs.ENTRY_POINT_GROUP))
-        except Exception as error:  # noqa: BLE001  damaged metadata of one distribution must not hide the others
-            if f"[{hookspecs.ENTRY_POINT_GROUP}]" in (distribution.read_text("entry_points.txt") or ""):
-                plugin = _Plugin(distribution.name, distribution.name, distribution.version)
-                plugin.fail_with(error)
-                yield plugin, None
+            if f"[{hookspecs.ENTRY_POINT_GROUP}]" not in (distribution.read_text("entry_points.txt") or ""):
+                continue
+        except UnicodeDecodeError:
             continue
-        if not entries:
+        name, version = "unknown", "unknown"
+        try:
+            name, version = distribution.name, distribution.version
+            key = re.sub(r"[-_.]+", "-", name).lower()
+            entries = distribution.entry_points.select(group=hookspecs.ENTRY_POINT_GROUP)
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one distribution must not hide the others
+            plugin = _Plugin(name, name, version)
+            plugin.fail_with(error)
+            yield plugin, None
             continue
-        # The first one on the path is the one that Python imports.
-        name = re.sub(r"[-_.]+", "-", distribution.name).lower()
-        if name in seen:
-            continue
-        seen.add(name)
-        for entry in entries:
-            yield _Plugin(entry.name, distribution.name, distribution.version), entry.load
+        if key not in seen:  # the first one on the path is the one that Python imports
+            seen.add(key)
+            for entry in entries:
+                yield _Plugin(entry.name, name, version), entry.load
 
 
 def _collect(hooks: pluggy.HookRelay) -> list[Spec]:
@@ -404,22 +407,15 @@ def _check(spec: Spec) -> None:
         raise _Incompatible(f"{what} was written for plugin interface {spec.api}, this is {API_VERSION}")
     if not isinstance(name, str) or not _TYPE_NAME.fullmatch(name):
         raise ValueError(f"{what} needs a name of letters, digits, - and _")
-    strings = (
-        {"factory": spec.factory}
-        if isinstance(spec, AuthResolverSpec)
-        else {
-            "config": spec.config,
-            "factory": spec.factory,
-        }
-    )
-    for attribute, value in strings.items():
+    for attribute in ("config", "factory"):
+        value = getattr(spec, attribute, "not:needed")
         if not isinstance(value, str) or not _IMPORT_STRING.fullmatch(value):
             raise ValueError(f"{what}: {attribute} is {value!r} instead of package.module:name")
     if isinstance(spec, DestinationSpec) and spec.kind not in ("store", "stream"):
         raise ValueError(f"{what}: kind is {spec.kind!r} instead of 'store' or 'stream'")
 
 
-def _claims(spec: Spec) -> Iterator[tuple[Kind, str]]:
+def _claims(spec: Spec) -> Iterator[Claim]:
     """Yield the names that ``spec`` wants for itself alone."""
     match spec:
         case DestinationSpec():
@@ -450,13 +446,12 @@ def _missing(kind: Kind, name: str, known: list[str], plugins: Iterable[PluginIn
             return MissingPlugin(f"{what} is not available: {info} is disabled by RIVET_PLUGINS", hint=hint)
         message = f"{what} is not available: {info} is {_state(info)}"
         return MissingPlugin(message, hint="see `rivet plugins list --tracebacks`")
-    hints = [f"installed: {', '.join(known) or 'none'}"]
-    if _TYPE_NAME.fullmatch(name):
-        hints.insert(0, f"pip install rivet-{name}")
     close = difflib.get_close_matches(name, known, 1)
-    if close:
-        hints.insert(0, f"did you mean {close[0]!r}?")
-    return MissingPlugin(f"no installed plugin provides {what}", hint="; ".join(hints))
+    guess = f"did you mean {close[0]!r}? if not: " if close else ""
+    install = f"pip install rivet-{name}; " if _TYPE_NAME.fullmatch(name) else ""
+    return MissingPlugin(
+        f"no installed plugin provides {what}", hint=f"{guess}{install}installed: {', '.join(known) or 'none'}"
+    )
 
 
 def _one_line(error: BaseException) -> str:
