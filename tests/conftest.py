@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import NoReturn, TypeVar
 
 import pytest
+
 from servers.mariadb import Mariadb, mariadb_server
 from servers.postgres import Postgres, postgres_server
 from servers.process import ServerMissing

@@ -26,6 +26,7 @@ class DatabaseServer(ABC):
     password: str = field(repr=False)
 
     driver: ClassVar[str]  # SQLAlchemy's name of dialect and driver
+    unreachable: ClassVar[type[Exception]]  # what the driver raises when nothing answers
 
     @property
     def url(self) -> str:
@@ -58,6 +59,6 @@ class DatabaseServer(ABC):
         """Whether a query succeeds now."""
         try:
             self.execute("SELECT 1")
-        except Exception:  # each driver has its own family, and any of it means "not yet"
+        except self.unreachable:
             return False
         return True

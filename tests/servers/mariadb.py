@@ -34,6 +34,7 @@ class Mariadb(DatabaseServer):
     """A database of a private MariaDB server."""
 
     driver = "mysql+pymysql"
+    unreachable = pymysql.err.OperationalError
 
     def connect(self) -> pymysql.connections.Connection[Any]:
         """Open a PyMySQL connection with autocommit."""

@@ -34,6 +34,7 @@ class Postgres(DatabaseServer):
     """A database in a private PostgreSQL cluster."""
 
     driver = "postgresql+psycopg"
+    unreachable = psycopg.OperationalError
 
     def connect(self) -> psycopg.Connection[Any]:
         """Open a psycopg connection with autocommit."""

@@ -6,6 +6,7 @@ import psycopg
 import pymysql
 import pytest
 import sqlalchemy
+
 from servers.mariadb import Mariadb
 from servers.postgres import Postgres, postgres_server
 
