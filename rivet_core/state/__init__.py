@@ -1,1 +1,6 @@
 """What a run remembers between its steps and between runs, in a SQL database."""
+
+from rivet_core.state.lease import Lease, LeaseInfo
+from rivet_core.state.store import Outcome, PartRow, RunRow, RunStart, RunStatus, StateStore, open_state
+
+__all__ = ["Lease", "LeaseInfo", "Outcome", "PartRow", "RunRow", "RunStart", "RunStatus", "StateStore", "open_state"]

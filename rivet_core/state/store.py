@@ -1,0 +1,315 @@
+"""What the engine writes down about runs, parts and events, and reads back; every write is fenced by the lease."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
+
+from rivet_core.api import Event, Secret, StateError, redact
+from rivet_core.state import lease as leases
+from rivet_core.state import tables
+from rivet_core.state.database import Database, open_database
+from rivet_core.state.lease import Lease, LeaseInfo
+
+#: How a run ended.
+Outcome = Literal["succeeded", "failed", "interrupted", "superseded"]
+#: ``abandoned``: it died, and a later run of the export found it unfinished.
+RunStatus = Literal["running", "publishing", "abandoned"] | Outcome
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """What is known when a run starts.
+
+    Attributes:
+        run_id: unique name of the run.
+        export: name of the export.
+        mode: ``full``, ``chunked``, ``incremental`` or ``time_window``.
+        prefix_uri: where the run writes, ending in ``/``.
+        started_at: timezone-aware.
+        success_version: version of the ``_SUCCESS`` at the prefix, ``None`` if there is none.
+    """
+
+    run_id: str
+    export: str
+    mode: str
+    prefix_uri: str
+    started_at: datetime
+    success_version: str | None = None
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as the state knows it; the fields of ``RunStart`` and what came later.
+
+    Attributes:
+        finished_at: ``None`` while it runs, and for ever if it died.
+        manifest_fingerprint: fingerprint of the manifest that it was about to certify.
+        rows: rows delivered.
+        size_bytes: bytes delivered.
+        parts: parts delivered.
+    """
+
+    run_id: str
+    export: str
+    mode: str
+    prefix_uri: str
+    started_at: datetime
+    success_version: str | None
+    status: RunStatus
+    finished_at: datetime | None
+    manifest_fingerprint: str | None
+    error_code: str | None
+    error_message: str | None
+    rows: int
+    size_bytes: int
+    parts: int
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """A committed part.
+
+    Attributes:
+        key: its key under the prefix.
+        number: the number in its name; parts that rolled over share it.
+        rows: its rows.
+        size_bytes: its size.
+        content_fingerprint: ``xxh3:…`` of its bytes.
+        version: the store's token of the object.
+        attempt: the attempt on its chunk, from 1.
+        chunk: the chunk, from 1.
+    """
+
+    key: str
+    number: int
+    rows: int
+    size_bytes: int
+    content_fingerprint: str
+    version: str
+    attempt: int = 1
+    chunk: int = 1
+
+
+class StateStore:
+    """The state database. A context manager; safe for threads.
+
+    Every write takes the lease of its export and verifies it in the same transaction: if it was lost, ``SafetyError``
+    is raised and nothing is written. Every method raises ``StateError`` when the database fails.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> StateStore:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; leases are released before."""
+        self._database.close()
+
+    def acquire(
+        self,
+        export: str,
+        *,
+        wait_seconds: float = leases.LEASE_SECONDS,
+        on_wait: Callable[[LeaseInfo], None] | None = None,
+    ) -> Lease:
+        """Acquire the lease of an export.
+
+        Args:
+            export: name of the export.
+            wait_seconds: how long to wait for an owner on another host.
+            on_wait: called once with the owner when the waiting begins.
+
+        Raises:
+            LeaseHeld: a living process on this host holds it, or one elsewhere renewed it or has time left.
+        """
+        return leases.acquire(self._database, export, wait_seconds=wait_seconds, on_wait=on_wait)
+
+    def start_run(self, lease: Lease, start: RunStart) -> None:
+        """Record a run as ``running``; older unfinished runs of the export become ``abandoned``."""
+        with self._fenced(lease) as connection:
+            connection.execute(
+                update(tables.run)
+                .where(tables.run.c.export == lease.export, tables.run.c.status.in_(("running", "publishing")))
+                .values(status="abandoned")
+            )
+            connection.execute(insert(tables.run).values(status="running", **vars(start)))
+
+    def reserve_part(self, lease: Lease, run_id: str, key: str, number: int) -> None:
+        """Record that the run is about to write the part ``key``; its number is never given again."""
+        with self._fenced(lease) as connection:
+            self._run_of(connection, lease, run_id)
+            connection.execute(insert(tables.part).values(run_id=run_id, key=key, number=number))
+
+    def commit_part(self, lease: Lease, run_id: str, part: PartRow) -> None:
+        """Record a part whose object is committed, and that was reserved before."""
+        with self._fenced(lease) as connection:
+            self._run_of(connection, lease, run_id)
+            changed = connection.execute(
+                update(tables.part)
+                .where(tables.part.c.run_id == run_id, tables.part.c.key == part.key)
+                .values(committed=1, **vars(part))
+            )
+            if changed.rowcount == 0:
+                raise StateError(f"the part {part.key} of run {run_id} was never reserved")
+
+    def publishing(self, lease: Lease, run_id: str, manifest_fingerprint: str) -> None:
+        """Record, before the commit point, which manifest the run is about to certify."""
+        self._update_run(lease, run_id, {"status": "publishing", "manifest_fingerprint": manifest_fingerprint})
+
+    def finish_run(
+        self,
+        lease: Lease,
+        run_id: str,
+        status: Outcome,
+        *,
+        finished_at: datetime,
+        error_code: str | None = None,
+        error_message: str | None = None,
+        rows: int = 0,
+        size_bytes: int = 0,
+        parts: int = 0,
+    ) -> None:
+        """Record how a run ended; the message is redacted.
+
+        Args:
+            finished_at: timezone-aware.
+            error_code: ``RivetError.code`` of what ended it.
+            error_message: ``RivetError.message`` of it.
+            rows: rows delivered.
+            size_bytes: bytes delivered.
+            parts: parts delivered.
+        """
+        self._update_run(
+            lease,
+            run_id,
+            {
+                "status": status,
+                "finished_at": finished_at,
+                "error_code": error_code,
+                "error_message": None if error_message is None else _storable(redact(error_message)),
+                "rows": rows,
+                "size_bytes": size_bytes,
+                "parts": parts,
+            },
+        )
+
+    def record_event(self, lease: Lease, event: Event) -> None:
+        """Append an event; its fields are redacted."""
+        fields = json.dumps(_redacted(dict(event.fields)), default=str)
+        with self._fenced(lease) as connection:
+            connection.execute(
+                insert(tables.event).values(
+                    run_id=event.run_id, export=event.export, kind=event.kind, at=event.at, fields=fields
+                )
+            )
+
+    def highest_part(self, prefix_uri: str) -> int:
+        """Return the highest part number that any run reserved at the prefix, 0 if there is none."""
+        query = (
+            select(func.max(tables.part.c.number))
+            .join(tables.run, tables.part.c.run_id == tables.run.c.run_id)
+            .where(tables.run.c.prefix_uri == prefix_uri)
+        )
+        with self._database.read() as connection:
+            return connection.scalar(query) or 0
+
+    def newest_run(self, export: str, statuses: Sequence[RunStatus] | None = None) -> RunRow | None:
+        """Return the run of the export that started last, among those with one of ``statuses`` if given."""
+        query = select(tables.run).where(tables.run.c.export == export)
+        if statuses is not None:
+            query = query.where(tables.run.c.status.in_(statuses))
+        found = self._runs(query.limit(1))
+        return found[0] if found else None
+
+    def runs(self, export: str | None = None, limit: int = 50) -> list[RunRow]:
+        """Return the newest runs, the newest first, of one export or of all."""
+        query = select(tables.run).limit(limit)
+        return self._runs(query if export is None else query.where(tables.run.c.export == export))
+
+    def parts(self, run_id: str) -> list[PartRow]:
+        """Return the committed parts of a run by number and key."""
+        columns = tables.part.c
+        query = (
+            select(*(columns[name] for name in PartRow.__dataclass_fields__))
+            .where(columns.run_id == run_id, columns.committed == 1)
+            .order_by(columns.number, columns.key)
+        )
+        with self._database.read() as connection:
+            return [PartRow(**row._mapping) for row in connection.execute(query)]
+
+    def events(self, run_id: str) -> list[Event]:
+        """Return the events of a run in the order in which they were recorded."""
+        query = select(tables.event).where(tables.event.c.run_id == run_id).order_by(tables.event.c.sequence)
+        with self._database.read() as connection:
+            return [
+                Event(kind=row.kind, run_id=row.run_id, export=row.export, at=row.at, fields=json.loads(row.fields))
+                for row in connection.execute(query)
+            ]
+
+    @contextmanager
+    def _fenced(self, lease: Lease) -> Iterator[Connection]:
+        with self._database.write() as connection:
+            lease.verify(connection)
+            yield connection
+
+    def _run_of(self, connection: Connection, lease: Lease, run_id: str) -> Row[Any]:
+        """Find a run of the lease's export: a lease gives no right on another export's runs."""
+        query = select(tables.run.c.sequence).where(tables.run.c.run_id == run_id, tables.run.c.export == lease.export)
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            raise StateError(f"the state knows no run {run_id} of export {lease.export!r}")
+        return row
+
+    def _update_run(self, lease: Lease, run_id: str, values: Mapping[str, object]) -> None:
+        with self._fenced(lease) as connection:
+            sequence = self._run_of(connection, lease, run_id).sequence
+            connection.execute(update(tables.run).where(tables.run.c.sequence == sequence).values(**values))
+
+    def _runs(self, query: Select[Any]) -> list[RunRow]:
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(tables.run.c.sequence.desc())).mappings()
+            return [RunRow(**{name: row[name] for name in RunRow.__dataclass_fields__}) for row in rows]
+
+
+def open_state(url: Secret | str, base_dir: Path) -> StateStore:
+    """Open the state database, created or migrated where needed.
+
+    Args:
+        url: SQLAlchemy URL of a SQLite file, PostgreSQL, MySQL or MariaDB.
+        base_dir: where a relative SQLite file starts.
+
+    Raises:
+        StateError: driver missing, unreachable, read-only, corrupt, not a database, or of a newer release.
+    """
+    return StateStore(open_database(url, base_dir))
+
+
+def _redacted(value: object) -> object:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {str(key): _redacted(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(item) for item in value]
+    return value
+
+
+def _storable(text: str) -> str:
+    """Escape what PostgreSQL or UTF-8 cannot hold: NUL and lone surrogates, as file names and drivers produce them."""
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
