@@ -1,1 +1,32 @@
 """From ``rivet.yaml`` to validated models."""
+
+from rivet_core.config.loader import load
+from rivet_core.config.model import (
+    AuthChoice,
+    Config,
+    DestinationChoice,
+    ExportConfig,
+    FormatChoice,
+    SourceConfig,
+    TypePolicies,
+)
+from rivet_core.config.params import parse_params
+from rivet_core.config.placeholders import Placeholders, placeholders_in, resolve
+from rivet_core.config.problems import ConfigProblems, Problem
+
+__all__ = [
+    "AuthChoice",
+    "Config",
+    "ConfigProblems",
+    "DestinationChoice",
+    "ExportConfig",
+    "FormatChoice",
+    "Placeholders",
+    "Problem",
+    "SourceConfig",
+    "TypePolicies",
+    "load",
+    "parse_params",
+    "placeholders_in",
+    "resolve",
+]
