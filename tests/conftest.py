@@ -1,10 +1,11 @@
-"""Fixtures for every test: real database servers, started when a test first asks for one."""
+"""Fixtures for every test: real database servers, started when a test first asks for one, and the original Rivet."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import pytest
@@ -42,3 +43,13 @@ def postgres() -> Iterator[Postgres]:
 def mariadb() -> Iterator[Mariadb]:
     """A private MariaDB server; under pytest-xdist one for each worker."""
     yield from _serve(mariadb_server())
+
+
+@pytest.fixture(scope="session")
+def original_rivet() -> Path:
+    """The original Rivet's program, which our prefixes must satisfy and whose prefixes we must understand."""
+    default = Path(__file__).parent.parent / ".venvs/original/bin/rivet"
+    program = Path(os.environ.get("RIVET_ORIGINAL", default))
+    if not program.is_file():
+        _missing(f"the original Rivet is not installed at {program}: run make test, or set RIVET_ORIGINAL")
+    return program

@@ -1,0 +1,63 @@
+# Each target sets up its own environment; the only thing needed beforehand is Python 3.11 or newer with venv.
+
+PYTHON ?= python3
+ARGS ?=
+
+PROJECTS := . $(wildcard plugins/*/)
+PROJECT_FILES := pyproject.toml $(wildcard plugins/*/pyproject.toml)
+EDITABLE := $(foreach project,$(PROJECTS),--editable $(project))
+RUNTIME := --editable . --editable plugins/rivet-local
+ORIGINAL := rivet-cli==0.32.2
+
+BIN := .venv/bin
+DEMO_BIN := .venvs/demo/bin
+PIP_INSTALL := -m pip -qq --disable-pip-version-check --no-input install
+
+export RIVET_ORIGINAL ?= $(CURDIR)/.venvs/original/bin/rivet
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint docs bench
+
+help:
+	@echo 'make demo    export a generated shop database to ./output and validate it'
+	@echo 'make test    run every test; ARGS="-k word" passes arguments to pytest'
+	@echo 'make lint    check style, types and import rules'
+	@echo 'make docs    build the documentation into ./site'
+	@echo 'make bench   run the benchmarks'
+
+demo: .venvs/demo/.installed
+	@$(DEMO_BIN)/python examples/demo/make_shop.py examples/demo/shop.db
+	$(DEMO_BIN)/rivet run --config examples/demo/rivet.yaml --validate
+	@$(DEMO_BIN)/python examples/demo/show.py output $(DEMO_BIN)
+
+test: .venv/.installed .venvs/original/.installed
+	@scripts/install-servers
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: .venv/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: .venv/.installed
+	$(BIN)/mkdocs build --quiet --strict
+
+bench: .venv/.installed
+	$(BIN)/python -m bench $(ARGS)
+
+.venv/.installed: requirements-dev.txt constraints.txt $(PROJECT_FILES)
+	@scripts/new-environment $(PYTHON) .venv
+	@$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --requirement requirements-dev.txt $(EDITABLE)
+	@touch $@
+
+.venvs/demo/.installed: constraints.txt pyproject.toml plugins/rivet-local/pyproject.toml
+	@scripts/new-environment $(PYTHON) .venvs/demo
+	@$(DEMO_BIN)/python $(PIP_INSTALL) --constraint constraints.txt $(RUNTIME)
+	@touch $@
+
+# The tool that this one must stay compatible with; `make test` runs it against our prefixes and ours against its.
+.venvs/original/.installed: Makefile
+	@scripts/new-environment $(PYTHON) .venvs/original
+	@.venvs/original/bin/python $(PIP_INSTALL) $(ORIGINAL)
+	@touch $@
