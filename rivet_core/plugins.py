@@ -10,7 +10,6 @@ Environment:
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import logging
 import os
@@ -446,6 +445,8 @@ def _missing(kind: Kind, name: str, known: list[str], plugins: Iterable[PluginIn
             return MissingPlugin(f"{what} is not available: {info} is disabled by RIVET_PLUGINS", hint=hint)
         message = f"{what} is not available: {info} is {_state(info)}"
         return MissingPlugin(message, hint="see `rivet plugins list --tracebacks`")
+    import difflib
+
     close = difflib.get_close_matches(name, known, 1)
     guess = f"did you mean {close[0]!r}? if not: " if close else ""
     install = f"pip install rivet-{name}; " if _TYPE_NAME.fullmatch(name) else ""

@@ -1,0 +1,142 @@
+"""The entry point of ``rivet``: the group of commands, and the one place that turns exceptions into messages."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from rivet_core import __version__
+
+if TYPE_CHECKING:
+    from rivet_core.plugins import Registry
+
+#: Every built-in command: its name, the module and object that implement it, and its line in ``rivet --help``.
+COMMANDS: Final = {
+    "plugins": ("rivet_core.cli.plugins_list", "plugins", "Show what is installed."),
+    "schema": ("rivet_core.cli.schema_cmd", "schema", "Print JSON Schemas of rivet.yaml and of the manifest."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it runs, and asks plugins only for the help and for unknown names."""
+
+    _registry: Registry | None = None
+
+    def load_plugins(self) -> Registry:
+        """Return the registry of all plugins; their commands are part of this group from then on."""
+        if self._registry is None:
+            from rivet_core.plugins import discover
+
+            self._registry = discover()
+            self._registry.add_commands(self)
+        return self._registry
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the built-in commands in their order, then those of plugins by name."""
+        self.load_plugins()
+        return [*COMMANDS, *sorted(self.commands)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of this name."""
+        if cmd_name in COMMANDS:
+            module, name, _ = COMMANDS[cmd_name]
+            command: click.Command = getattr(import_module(module), name)
+            return command
+        self.load_plugins()
+        return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the command. What it returns is not its exit code; ``ctx.exit`` sets that."""
+        super().invoke(ctx)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands from the static table, so that no command module is imported."""
+        names = self.list_commands(ctx)
+        rows = [
+            (name, COMMANDS[name][2] if name in COMMANDS else self.commands[name].get_short_help_str())
+            for name in names
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+        if self.load_plugins().problems:
+            formatter.write_paragraph()
+            formatter.write_text("Some plugins do not work; `rivet plugins list` says why.")
+
+
+@click.command(cls=LazyGroup, name="rivet", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rivet", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Export SQL databases to Parquet or CSV and certify what was written."""
+    _show_warnings()
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        args: arguments without the program's name; default: those of the process.
+    """
+    arguments = list(sys.argv[1:] if args is None else args)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
+    try:
+        try:
+            code = cli.main(arguments, prog_name="rivet", standalone_mode=False)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the one place where every error ends
+            return _report(error, arguments)
+    except BrokenPipeError:
+        # The reader has gone: say nothing, and let the interpreter's last flush go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _report(error: BaseException, arguments: list[str]) -> int:
+    """Print an exception and return its exit code."""
+    from rivet_core.api.errors import Interrupted, RivetError, UsageError
+    from rivet_core.api.secret import redact
+    from rivet_core.cli.output import make_output
+
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            error.show()
+            return error.exit_code
+        case RivetError():
+            known = error
+        case click.ClickException():
+            context = getattr(error, "ctx", None)
+            hint = f"see `{context.command_path if context else 'rivet'} --help`"
+            known = UsageError(error.format_message(), hint=hint)
+        case click.Abort() | KeyboardInterrupt():
+            known = Interrupted("interrupted")
+        case _:
+            message = f"unexpected {type(error).__name__}: {error}"
+            known = RivetError(message, hint="repeat the command with --debug to see where", code="R999")
+    if "--debug" in arguments:
+        import traceback
+
+        click.echo(redact("".join(traceback.format_exception(error))), err=True)
+    as_json = "--json" in arguments or "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
+    make_output(as_json=as_json).error(known)
+    return known.exit_code
+
+
+def _show_warnings() -> None:
+    """Send warnings, logged or issued, to stderr, one ``warning: …`` each, free of secrets."""
+    import logging
+
+    from rivet_core.api.secret import redact
+
+    class Stderr(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            click.echo(redact(f"{record.levelname.lower()}: {self.format(record)}"), err=True)
+
+    logging.basicConfig(level=logging.WARNING, handlers=[Stderr()])
+    logging.captureWarnings(True)
