@@ -31,7 +31,7 @@ def decide(*, listed: bool, present: bool, same_size: bool | None = None, same_c
         listed: in a completed chunk attempt of this run, its pending manifest or the certified manifest.
         present: there is an object at its key.
         same_size: the object has the recorded size; needed if it is listed and present.
-        same_content: the object has the recorded content (see ``same_content``); needed if the size is the same too.
+        same_content: the object has the recorded content (see ``content_matches``); needed if the size is the same too.
 
     Raises:
         ValueError: a needed comparison was not made.
@@ -45,7 +45,7 @@ def decide(*, listed: bool, present: bool, same_size: bool | None = None, same_c
     return Decision.SKIP if same_size and same_content else Decision.REPLACE
 
 
-def same_content(
+def content_matches(
     *,
     recorded_version: str | None,
     recorded_checksums: Mapping[str, str],
