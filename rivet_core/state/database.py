@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +23,8 @@ MIGRATIONS: Mapping[int, Callable[[Connection], None]] = MappingProxyType({})
 
 #: How long a statement waits for another process's lock.
 LOCK_WAIT_SECONDS = 30
+#: How long to wait for a server to answer.
+CONNECT_SECONDS = 10
 
 _DRIVERS = {
     "postgres": "postgresql+psycopg",
@@ -59,14 +64,24 @@ _SYMPTOMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "restore it from a backup or move it away; a new one is created and published datasets stay valid",
     ),
     (
-        ("no such table", "no such column", "undefinedtable", "undefinedcolumn", "relation", "doesn't exist"),
-        "lacks tables or columns of Rivet",
-        "something else changed its schema; restore it from a backup or name another database in `state.url`",
+        ("support ssl", "ssl is required"),
+        "cannot be reached with TLS",
+        "turn TLS on in the server, or off in the URL: ?sslmode=disable (PostgreSQL), ?ssl_disabled=true (MySQL)",
     ),
     (
         ("authentication failed", "access denied", "permission denied", "no password supplied"),
         "refuses this user",
         "check user, password and grants of `state.url` or RIVET_STATE_URL; tables are created in it",
+    ),
+    (
+        ("no such table", "no such column", "undefinedtable", "undefinedcolumn", "doesn't exist"),
+        "lacks tables or columns of Rivet",
+        "something else changed its schema; restore it from a backup or name another database in `state.url`",
+    ),
+    (
+        ("unknown database", "does not exist"),
+        "does not exist",
+        "create it; Rivet creates its tables in it and nothing else",
     ),
 )
 
@@ -136,7 +151,7 @@ class Database:
     def _mapped(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, UnicodeError) as error:
+        except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error, UnicodeError) as error:
             raise _state_error(error, self._shown) from error
 
 
@@ -179,7 +194,7 @@ def _resolve(url: Secret | str, base_dir: Path) -> URL:
         )
     if dialect != "sqlite":
         return parsed
-    if not parsed.database or ":memory:" in parsed.database or "mode=memory" in parsed.database:
+    if not parsed.database or ":memory:" in parsed.database or parsed.query.get("mode") == "memory":
         raise StateError(
             "the state database must be a file: what is in memory keeps no two processes apart",
             hint="write it like sqlite:///.rivet_state.db",
@@ -195,10 +210,9 @@ def _create_engine(url: URL) -> Engine:
     if dialect == "sqlite":
         options["connect_args"] = {"timeout": LOCK_WAIT_SECONDS}
     else:
+        options["connect_args"] = _server_defaults(url)
         options["pool_pre_ping"] = True  # a long run may find its idle connections closed
         options["isolation_level"] = "READ COMMITTED"
-        if "connect_timeout" not in url.query:
-            options["connect_args"] = {"connect_timeout": 10}
     try:
         engine = create_engine(url, **options)
     except NoSuchModuleError as error:
@@ -214,6 +228,27 @@ def _create_engine(url: URL) -> Engine:
     elif dialect == "postgresql":
         event.listen(engine, "connect", _set_up_postgresql)
     return engine
+
+
+def _server_defaults(url: URL) -> dict[str, Any]:
+    """Return the driver's options that the URL leaves open: a bounded wait, and TLS to other hosts."""
+    options: dict[str, Any] = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
+    if url.host is None or _is_loopback(url.host) or any(name.startswith("ssl") for name in url.query):
+        return options
+    if url.get_backend_name() == "postgresql":
+        options["sslmode"] = os.environ.get("PGSSLMODE", "require")
+    else:  # as `require` does: encrypted, the certificate unchecked
+        options["ssl"] = context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return options
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _set_up_sqlite(connection: Any, record: object) -> None:
@@ -247,7 +282,7 @@ def _enable_wal(engine: Engine) -> None:
                 return
             except engine.dialect.loaded_dbapi.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise DBAPIError("PRAGMA journal_mode = WAL", None, error) from error
+                    raise
                 time.sleep(0.05)
     finally:
         connection.close()

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, Select, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from rivet_core.api import LeaseHeld, SafetyError, StateError
@@ -83,7 +83,7 @@ class Lease:
             StateError: the database cannot be asked.
         """
         with self._database.read() as connection:
-            self._verify(_read(connection, self.export))
+            self._verify(connection.execute(_select(self.export)).one_or_none())
 
     def verify(self, connection: Connection) -> None:
         """Make sure of it inside a writing transaction; nobody takes the lease over until that ends.
@@ -92,7 +92,7 @@ class Lease:
             LeaseHeld: another process has taken it over.
             SafetyError: it was released.
         """
-        self._verify(_read(connection, self.export, lock=True))
+        self._verify(connection.execute(_select(self.export).with_for_update()).one_or_none())
 
     def release(self) -> None:
         """Give the lease back; the second time does nothing."""
@@ -152,7 +152,7 @@ def acquire(
     first: tuple[int, float] | None = None
     while True:
         with database.write() as connection:
-            row = _read_or_create(connection, export)
+            row = _locked_row(connection, export)
             alive = None if row.pid is None else _owner_alive(row)
             expired = row.pid is not None and row.now - row.heartbeat >= LEASE_SECONDS
             if row.pid is None or alive is False or (alive is None and expired):
@@ -173,20 +173,20 @@ def acquire(
     return Lease(database, export, taken)
 
 
-def _read(connection: Connection, export: str, *, lock: bool = False) -> Row[Any] | None:
-    query = select(table, database_clock().label("now")).where(table.c.export == export)
-    return connection.execute(query.with_for_update() if lock else query).one_or_none()
+def _select(export: str) -> Select[Any]:
+    return select(table, database_clock().label("now")).where(table.c.export == export)
 
 
-def _read_or_create(connection: Connection, export: str) -> Row[Any]:
-    row = _read(connection, export, lock=True)
-    if row is None:
-        # Another process may be creating it at this moment: then its row is the one.
-        with suppress(IntegrityError), connection.begin_nested():
-            connection.execute(insert(table).values(export=export, token=0))
-        row = _read(connection, export, lock=True)
-    assert row is not None  # noqa: S101  rows are never deleted
-    return row
+def _locked_row(connection: Connection, export: str) -> Row[Any]:
+    """Lock the export's row until the transaction ends; create it if this is the first time."""
+    query = _select(export).with_for_update()
+    row = connection.execute(query).one_or_none()
+    if row is not None:
+        return row
+    # Another process may be creating it at this moment: then its row is the one.
+    with suppress(IntegrityError), connection.begin_nested():
+        connection.execute(insert(table).values(export=export, token=0))
+    return connection.execute(query).one()
 
 
 def _take(connection: Connection, row: Row[Any]) -> None:

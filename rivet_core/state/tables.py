@@ -69,7 +69,7 @@ def _postgresql_clock(element: database_clock, compiler: SQLCompiler, **kw: Any)
 @compiles(database_clock, "mysql")
 @compiles(database_clock, "mariadb")
 def _mysql_clock(element: database_clock, compiler: SQLCompiler, **kw: Any) -> str:
-    return "(UNIX_TIMESTAMP(SYSDATE(6)) + 0e0)"
+    return "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6)"
 
 
 metadata = MetaData()
