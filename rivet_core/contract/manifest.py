@@ -20,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    Strict,
     ValidationError,
     field_validator,
     model_validator,
@@ -45,10 +46,10 @@ _MAX_CHECKSUMS = 32
 
 
 def _rfc3339(value: object) -> object:
-    # pydantic alone would read a string of digits as seconds since 1970.
-    if isinstance(value, str) and not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", value):
-        raise ValueError("the time is not written like 2026-11-22T17:21:00.123Z")
-    return value
+    # pydantic alone would read a number, or a string of digits, as seconds since 1970.
+    if isinstance(value, datetime) or (isinstance(value, str) and re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", value)):
+        return value
+    raise ValueError("the time is not written like 2026-11-22T17:21:00.123Z")
 
 
 def _utc_milliseconds(moment: datetime) -> datetime:
@@ -84,6 +85,7 @@ Ordinal = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Texts = Annotated[tuple[str, ...], Field(fail_fast=True)]
 Time = Annotated[
     AwareDatetime,
+    Strict(False),
     BeforeValidator(_rfc3339),
     AfterValidator(_utc_milliseconds),
     PlainSerializer(_with_z, return_type=str, when_used="json"),
