@@ -288,7 +288,7 @@ def discover(environ: Mapping[str, str] = os.environ) -> Registry:
     wanted = environ.get("RIVET_PLUGINS")
     names = None if wanted is None else {name.strip() for name in wanted.split(",")}
     plugins = [builtin]
-    for plugin, entry in _installed():
+    for plugin, entry in sorted(_installed(), key=lambda found: (found[0].distribution, found[0].name)):
         if names is not None and plugin.name not in names:
             plugin.status = "disabled"
         elif entry is not None:
