@@ -8,7 +8,6 @@ from rivet_core.config.model import (
     ExportConfig,
     FormatChoice,
     SourceConfig,
-    TypePolicies,
 )
 from rivet_core.config.params import parse_params
 from rivet_core.config.placeholders import Placeholders, placeholders_in, resolve
@@ -24,7 +23,6 @@ __all__ = [
     "Placeholders",
     "Problem",
     "SourceConfig",
-    "TypePolicies",
     "load",
     "parse_params",
     "placeholders_in",

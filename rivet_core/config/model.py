@@ -22,6 +22,7 @@ from rivet_core.api import (
 )
 from rivet_core.config.placeholders import Placeholders
 from rivet_core.config.problems import did_you_mean
+from rivet_core.config.sections import TypesSection
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,15 +100,6 @@ class DestinationChoice:
 
 
 @dataclass(frozen=True)
-class TypePolicies:
-    """What happens to values without a lossless mapping; see ``api.ReadOptions``."""
-
-    unbounded_numeric: str
-    zero_dates: Literal["error", "null"]
-    max_value_bytes: int
-
-
-@dataclass(frozen=True)
 class ExportConfig:
     """One export.
 
@@ -133,7 +125,7 @@ class ExportConfig:
     max_file_size: int | None
     empty: Literal["file", "skip"]
     columns: Mapping[str, pa.DataType]
-    types: TypePolicies
+    types: TypesSection
     superseded: Literal["quarantine", "keep", "delete"]
     destination: DestinationChoice
 

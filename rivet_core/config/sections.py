@@ -1,0 +1,219 @@
+"""The shape of ``rivet.yaml``: every field that the core itself reads. Plugins describe their own sections."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+#: Fields of an export that the design has and this release has not.
+UNAVAILABLE_FIELDS: Final = frozenset(
+    {
+        "chunk_by_days",
+        "chunk_column",
+        "chunk_count",
+        "chunk_size",
+        "consistency",
+        "cursor_column",
+        "key",
+        "lag",
+        "meta_columns",
+        "on_schema_drift",
+        "parallel",
+        "quality",
+        "time_column",
+    }
+)
+_UNAVAILABLE_MODES: Final = frozenset({"chunked", "incremental", "time_window"})
+_UNITS: Final = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4} | {
+    "Ki": 1024,
+    "Mi": 1024**2,
+    "Gi": 1024**3,
+    "Ti": 1024**4,
+}
+_SIZE: Final = re.compile(r"(?P<number>\d+(\.\d+)?)\s*((?P<unit>[KMGT]i?|)B)?")
+# `manifest-<run id>.json` has to fit into a segment of a key: 200 bytes, 39 of them not the name.
+_MAX_NAME_BYTES: Final = 160
+
+
+def parse_size(value: object) -> object:
+    """Return a size in bytes from an integer or from text such as ``256MB`` (10^6) or ``64MiB`` (2^20).
+
+    >>> parse_size("64MiB")
+    67108864
+
+    Raises:
+        PydanticCustomError: it is no size, or less than one byte.
+    """
+    size: Decimal | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        size = Decimal(value)
+    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        size = Decimal(match["number"]) * _UNITS[match["unit"] or ""]
+    if size is None or size < 1 or size != int(size):
+        raise PydanticCustomError(
+            "size", "must be a size of at least one byte", {"hint": "write it as 256MB, 64MiB or a number of bytes"}
+        )
+    return int(size)
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(([KMGT]i?)?B)?\s*$"},
+            ]
+        }
+    ),
+]
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w .-]*(?<! )", name) or len(name.encode()) > _MAX_NAME_BYTES:
+        raise PydanticCustomError(
+            "export_name",
+            "must start with a letter, a digit or _, then have these, spaces, . and - only, "
+            f"and no more than {_MAX_NAME_BYTES} bytes",
+            {"hint": "the name appears in run ids and paths"},
+        )
+    return name
+
+
+def _check_mode(mode: object) -> object:
+    if mode in _UNAVAILABLE_MODES:
+        raise PydanticCustomError(
+            "mode", "mode {mode} is not available in this release", {"mode": mode, "hint": "write mode: full"}
+        )
+    return mode
+
+
+def _check_text(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("empty_text", "must not be empty")
+    return text
+
+
+def _check_type_name(name: str) -> str:
+    from rivet_core.contract.types import parse_type
+
+    try:
+        parse_type(name)
+    except ValueError as error:
+        raise PydanticCustomError("type_name", "{reason}", {"reason": str(error)}) from None
+    return name
+
+
+def _check_unbounded_numeric(policy: str) -> str:
+    """Return ``error``, ``string`` or the canonical name of a decimal type."""
+    if policy in ("error", "string"):
+        return policy
+    import pyarrow as pa
+
+    from rivet_core.contract.types import parse_type, type_name
+
+    try:
+        parsed = parse_type(policy)
+    except ValueError:
+        parsed = None
+    if parsed is None or not pa.types.is_decimal(parsed):
+        raise PydanticCustomError(
+            "unbounded_numeric", "must be error, string or a decimal type", {"hint": "for example decimal(38,9)"}
+        )
+    return type_name(parsed)
+
+
+def _null_is_text(policy: object) -> object:
+    return "null" if policy is None else policy
+
+
+Text = Annotated[str, AfterValidator(_check_text)]
+
+
+class Section(BaseModel):
+    """A mapping of the file: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class StateSection(Section):
+    """Where Rivet keeps the record of its runs."""
+
+    url: Text | None = Field(
+        default=None,
+        description="SQLAlchemy URL of the state database. Default: the environment variable RIVET_STATE_URL, else "
+        "the SQLite file .rivet_state.db beside this file.",
+    )
+
+
+class TypesSection(Section):
+    """What happens to values without a lossless mapping."""
+
+    unbounded_numeric: Annotated[str, AfterValidator(_check_unbounded_numeric)] = Field(
+        default="error",
+        description="Numerics without a precision: error, string, or a decimal type such as decimal(38,9), to which "
+        "each value must fit exactly.",
+    )
+    zero_dates: Annotated[
+        Literal["error", "null"],
+        BeforeValidator(_null_is_text),
+        WithJsonSchema({"enum": ["error", "null", None]}),
+    ] = Field(default="error", description="MySQL's 0000-00-00: error, or null to export it as NULL.")
+    max_value_bytes: Size = Field(
+        default=16_000_000,
+        description="A single larger value is an error that names its column and row. Raise memory_budget with it.",
+    )
+
+
+class ExportSection(Section):
+    """One table or query, exported to one destination."""
+
+    name: Annotated[str, AfterValidator(_check_name)] = Field(
+        description="Name of the export, unique in this file: letters, digits, _, spaces, . and -."
+    )
+    table: Text | None = Field(default=None, description="Table or view to export, with its schema where needed.")
+    query: Text | None = Field(
+        default=None, description="SQL query to export. ${name} is a bind that --param name=value fills."
+    )
+    query_file: Text | None = Field(default=None, description="File with the SQL query, UTF-8, relative to this file.")
+    mode: Annotated[Literal["full"], BeforeValidator(_check_mode)] = Field(
+        default="full", description="Which rows a run exports: full is all of them."
+    )
+    format: Annotated[
+        dict[str, Any], BeforeValidator(lambda value: {"type": value} if isinstance(value, str) else value)
+    ] = Field(default={"type": "parquet"}, description="File format: its name, or a mapping of its type and options.")
+    compression: Text | None = Field(
+        default=None,
+        description="Compression of the files; what there is depends on the format. Default: the format's own.",
+    )
+    max_file_size: Size | None = Field(
+        default=None,
+        description="A file rolls over to the next one before it would exceed this size. Default: one file.",
+    )
+    empty: Literal["file", "skip"] = Field(
+        default="file", description="What an empty result leaves: a file with the columns and no rows, or no file."
+    )
+    columns: dict[str, Annotated[str, AfterValidator(_check_type_name)]] = Field(
+        default={}, description="Types by column name, instead of the ones that follow from the database's."
+    )
+    types: TypesSection = Field(default=TypesSection(), description="Policies for values without a lossless mapping.")
+    superseded: Literal["quarantine", "keep", "delete"] = Field(
+        default="quarantine", description="What happens to the files of the dataset that a successful run replaces."
+    )
+    destination: dict[str, Any] = Field(description="Where the files go: its type and the fields of that type.")
+
+
+class RivetSection(Section):
+    """The whole of rivet.yaml."""
+
+    source: dict[str, Any] = Field(description="The database: its type and the fields of that type.")
+    state: StateSection = Field(default=StateSection(), description="Where Rivet keeps the record of its runs.")
+    memory_budget: Size = Field(
+        default=256_000_000, description="Resident memory that a run may use, such as 256MB or 1GiB."
+    )
+    exports: list[ExportSection] = Field(min_length=1, description="What to export, and where to.")
