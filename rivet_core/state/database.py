@@ -34,7 +34,7 @@ _DRIVERS = {
 }
 _EXTRAS = {"postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql"}
 _READ_ONLY = "rivet_read_only"
-_MIGRATION_LOCK = 0x5249_5645_5400  # "RIVET": the key of a PostgreSQL advisory lock
+_MIGRATION_LOCK = 0x5249_5645_5400  # the key of a PostgreSQL advisory lock: "RIVET" in ASCII
 
 # What a driver's message means: words in it, what happened, what to do. The first line that fits wins.
 _SYMPTOMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
@@ -122,7 +122,9 @@ class Database:
         with self.read() as connection:
             if self._version(connection) == tables.SCHEMA_VERSION:
                 return
-        with self.write() as connection, _migration_lock(connection):
+        with self._mapped(), self._engine.connect() as connection, self._mysql_lock(connection), connection.begin():
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             found = self._version(connection)
             if found is None:
                 tables.metadata.create_all(connection)
@@ -146,6 +148,25 @@ class Database:
                 hint="a newer rivet-core wrote it: upgrade this installation, or name another database in `state.url`",
             )
         return found
+
+    @contextmanager
+    def _mysql_lock(self, connection: Connection) -> Iterator[None]:
+        """Keep other processes out of the schema where a transaction cannot: MySQL commits before and after DDL."""
+        if connection.dialect.name not in {"mysql", "mariadb"}:
+            yield
+            return
+        wait = {"seconds": LOCK_WAIT_SECONDS}
+        if connection.scalar(text("SELECT GET_LOCK('rivet_schema', :seconds)"), wait) != 1:
+            raise StateError(
+                f"another process is changing the tables of the state database {self._shown}",
+                hint="run the command again when it has finished",
+            )
+        connection.commit()
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT RELEASE_LOCK('rivet_schema')"))
+            connection.commit()
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
@@ -286,21 +307,6 @@ def _enable_wal(engine: Engine) -> None:
                 time.sleep(0.05)
     finally:
         connection.close()
-
-
-@contextmanager
-def _migration_lock(connection: Connection) -> Iterator[None]:
-    """Keep other processes out of the schema; on SQLite the transaction itself does."""
-    dialect = connection.dialect.name
-    if dialect == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-    elif dialect in {"mysql", "mariadb"}:
-        connection.execute(text("SELECT GET_LOCK('rivet_schema', :seconds)"), {"seconds": LOCK_WAIT_SECONDS})
-    try:
-        yield
-    finally:
-        if dialect in {"mysql", "mariadb"}:
-            connection.execute(text("SELECT RELEASE_LOCK('rivet_schema')"))
 
 
 def _shown(url: URL) -> str:
