@@ -3,7 +3,8 @@
 ``${name}`` is a bind where the engine would see SQL, not inside quotes, dollar quotes or comments. The rules of each
 engine are those of its lexer: PostgreSQL manual 4.1 (nested comments, ``E''`` strings, dollar quotes), MySQL manual
 9.1 and 9.7 (backslash escapes, ``#`` and ``-- `` comments, ``/*! … */`` that is code), SQLite "SQL As Understood"
-(``[]`` and backtick identifiers). Dialects go by SQLAlchemy's names; an unknown one follows the standard.
+(``[]`` and backtick identifiers). Dialects go by SQLAlchemy's
+names or by the source's type; an unknown one follows the standard.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ class _Rules:
 
 
 _STANDARD: Final = _Rules()
+_POSTGRES: Final = _Rules(dollar=True, e_strings=True, nested_comments=True)
 _MYSQL: Final = _Rules(backslash=True, backtick=True, mysql_comments=True)
 _RULES: Final = {
     "sqlite": _Rules(backtick=True, brackets=True),
-    "postgresql": _Rules(dollar=True, e_strings=True, nested_comments=True),
+    "postgresql": _POSTGRES,
+    "postgres": _POSTGRES,
     "mysql": _MYSQL,
     "mariadb": _MYSQL,
     "mssql": _Rules(brackets=True, nested_comments=True),

@@ -15,11 +15,8 @@ from rivet_core.api.sql import arguments, find_binds, render, single_statement, 
 DIALECTS = ["sqlite", "postgresql", "mysql", "mssql", "oracle"]
 dialects = st.sampled_from(DIALECTS)
 # Texts made of what the tokenizer must tell apart, with every quote possibly left open.
-fragments = st.lists(
-    st.sampled_from([*r"""' " ` [ ] -- # /* */ /*! ; \ $$ $t$ E' % :x ${a} ${b_1} a 1 é 🦔 SELECT""".split(), "-- ", " ", "
-"]),
-    max_size=30,
-).map("".join)
+TOKENS = r"""' " ` [ ] -- # /* */ /*! ; \ $$ $t$ E' % :x ${a} ${b_1} a 1 é 🦔 SELECT"""
+fragments = st.lists(st.sampled_from([*TOKENS.split(), "-- ", " ", "\n"]), max_size=30).map("".join)
 
 
 @pytest.mark.parametrize(
