@@ -29,7 +29,7 @@ from pydantic_core import ErrorDetails
 
 from rivet_core.api.errors import InvalidKey, ManifestInvalid
 from rivet_core.contract.fingerprint import FINGERPRINT_PATTERN
-from rivet_core.contract.keys import MANIFEST, QUARANTINE, SUCCESS, check_key, is_manifest_copy
+from rivet_core.contract.keys import MANIFEST, QUARANTINE, SUCCESS, check_key, is_manifest_copy, manifest_copy_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,6 +70,14 @@ def _valid_path(path: str) -> str:
     except InvalidKey as error:
         raise ValueError(error.message) from None
     return path
+
+
+def _valid_run_id(run_id: str) -> str:
+    try:
+        manifest_copy_key(run_id)
+    except InvalidKey:
+        raise ValueError("the run id is too long to name a manifest") from None
+    return run_id
 
 
 def _bounded(value: object) -> object:
@@ -208,7 +216,7 @@ class Manifest(_Model):
     """One published dataset: what is listed here is complete and unchanged while ``_SUCCESS`` certifies it."""
 
     manifest_version: Annotated[int, Field(ge=MANIFEST_VERSION, le=MANIFEST_VERSION)]
-    run_id: Name
+    run_id: Annotated[Name, AfterValidator(_valid_run_id)]
     export_name: Name
     writer: Writer | None = None
     started_at: Time
@@ -314,7 +322,7 @@ def _check_size(size: int, *, hint: str) -> None:
 
 
 class _Version(BaseModel):
-    manifest_version: int
+    manifest_version: Count
 
 
 def _invalid(data: bytes, error: ValidationError) -> ManifestInvalid:
@@ -337,9 +345,16 @@ def _invalid(data: bytes, error: ValidationError) -> ManifestInvalid:
 
 
 def _describe(detail: ErrorDetails) -> str:
-    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in detail["loc"]).lstrip(".")
+    where = "".join(_step(step) for step in detail["loc"]).lstrip(".")
     what = re.sub(r"\AValue error, ", "", detail["msg"])
     return f"{where}: {what}" if where else what
+
+
+def _step(step: int | str) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    # A key of a mapping is the manifest's own text: quoted and cut before a terminal sees it.
+    return f".{step}" if step.isidentifier() and len(step) <= 40 else f"[{step[:40]!r}]"
 
 
 def manifest_json_schema() -> dict[str, object]:
