@@ -178,7 +178,8 @@ def make_shop(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(SCHEMA)
         for table in (customers, products, orders, order_items, reviews):
-            rows = table(random.Random(table.__name__))  # each table its own seed: one may change without the others
+            chance = random.Random(table.__name__)  # noqa: S311 - a seed for each: one may change without the others
+            rows = table(chance)
             first = next(rows)
             marks = ", ".join("?" * len(first))
             connection.execute(f"INSERT INTO {table.__name__} VALUES ({marks})", first)

@@ -1,0 +1,228 @@
+"""Every column type of PostgreSQL."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from uuid import UUID
+
+from integration.types.cases import STRINGS, Engine, TypeCase, Unmappable, Value, float32, same
+
+SETUP = (
+    "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy 😀')",
+    "CREATE DOMAIN positive AS integer CHECK (VALUE > 0)",
+    "CREATE DOMAIN price AS numeric(10,2)",
+    "CREATE TYPE pair AS (a integer, b text)",
+    "CREATE TYPE floatrange AS RANGE (subtype = float8)",
+)
+
+CASES = (
+    TypeCase("boolean", same(True, False)),
+    TypeCase("smallint", same(-(2**15), 2**15 - 1, 0)),
+    TypeCase("integer", same(-(2**31), 2**31 - 1)),
+    TypeCase("bigint", same(-(2**63), 2**63 - 1)),
+    TypeCase("smallserial", same(1, 2**15 - 1), null=False),
+    TypeCase("serial", same(1, 2**31 - 1), null=False),
+    TypeCase("bigserial", same(1, 2**63 - 1), null=False),
+    TypeCase(
+        "real",
+        (
+            Value("3.4028235e38", float32(3.4028235e38)),
+            Value("1e-45", float32(1e-45)),
+            Value("0.1", float32(0.1)),
+            Value("-0", -0.0),
+            Value("NaN", math.nan),
+            Value("Infinity", math.inf),
+            Value("-Infinity", -math.inf),
+        ),
+    ),
+    TypeCase(
+        "double precision",
+        (
+            Value("1.7976931348623157e308", 1.7976931348623157e308),
+            Value("5e-324", 5e-324),
+            Value("0.1", 0.1),
+            Value("-0", -0.0),
+            Value("NaN", math.nan),
+            Value("Infinity", math.inf),
+            Value("-Infinity", -math.inf),
+        ),
+    ),
+    TypeCase(
+        "numeric(10,2)",
+        same(Decimal("-99999999.99"), Decimal("99999999.99"), Decimal("0.10")),
+        refused=("NaN",),
+    ),
+    TypeCase("numeric(38,10)", same(Decimal("9" * 28 + "." + "9" * 10), Decimal("-0.0000000001"))),
+    TypeCase("numeric(76,38)", same(Decimal("9" * 38 + "." + "9" * 38), Decimal("-1e-38"))),
+    TypeCase("numeric(18,0)", same(Decimal("9" * 18), Decimal("-1"))),
+    TypeCase("numeric(3,5)", same(Decimal("0.00999"), Decimal("-0.00001"))),
+    TypeCase("numeric(5,-2)", same(Decimal("9999900"), Decimal("-100"))),
+    TypeCase(
+        "money",
+        (
+            Value("92233720368547758.07", "$92,233,720,368,547,758.07"),
+            Value("-92233720368547758.08", "-$92,233,720,368,547,758.08"),
+        ),
+        note="The server's text, in its `lc_monetary`",
+    ),
+    TypeCase("text", same(*STRINGS)),
+    TypeCase("character varying(60)", same(*STRINGS)),
+    TypeCase("character varying", same(*STRINGS)),
+    TypeCase("character(5)", (*same("abcde"), Value("é", "é    "), Value("", "     ")), note="Padded with spaces"),
+    TypeCase('"char"', same("a", "")),
+    TypeCase("name", same("é" * 31, "")),
+    TypeCase("bytea", same(b"", bytes(range(256)), b"\x00")),
+    TypeCase(
+        "date",
+        (
+            Value("0001-01-01", date(1, 1, 1)),
+            Value("9999-12-31", date(9999, 12, 31)),
+            Value("1969-12-31", date(1969, 12, 31)),
+        ),
+        refused=("infinity", "-infinity"),
+    ),
+    TypeCase("time", (Value("00:00:00", time()), Value("23:59:59.999999", time(23, 59, 59, 999999)))),
+    TypeCase("time(0)", (Value("23:59:59", time(23, 59, 59)),)),
+    TypeCase("time with time zone", same("00:00:00+00", "23:59:59.999999-15:59", "24:00:00+05:45")),
+    TypeCase(
+        "timestamp",
+        (
+            Value("0001-01-01 00:00:00", datetime(1, 1, 1)),
+            Value("9999-12-31 23:59:59.999999", datetime(9999, 12, 31, 23, 59, 59, 999999)),
+            Value("1969-12-31 23:59:59.999999", datetime(1969, 12, 31, 23, 59, 59, 999999)),
+        ),
+        refused=("infinity", "-infinity", "294276-12-31 23:59:59"),
+        note="Without a zone, and stays so",
+    ),
+    TypeCase("timestamp(3)", (Value("2026-03-29 02:30:00.123", datetime(2026, 3, 29, 2, 30, 0, 123000)),)),
+    TypeCase(
+        "timestamp with time zone",
+        (
+            Value("0001-01-01 00:00:00+00", datetime(1, 1, 1, tzinfo=UTC)),
+            Value("9999-12-31 23:59:59.999999+00", datetime(9999, 12, 31, 23, 59, 59, 999999, UTC)),
+            Value("2026-11-22 12:00:00+05:45", datetime(2026, 11, 22, 6, 15, tzinfo=UTC)),
+        ),
+        refused=("infinity", "-infinity", "294276-12-31 23:59:59+00"),
+        note="The instant, in UTC",
+    ),
+    TypeCase(
+        "interval",
+        (
+            Value("1 year 2 mons 3 days 04:05:06.789", "1 year 2 mons 3 days 04:05:06.789"),
+            Value("-178000000 years", "-178000000 years"),
+            Value("178000000 years", "178000000 years"),
+            Value("00:00:00.000001", "00:00:00.000001"),
+            Value("0", "00:00:00"),
+        ),
+    ),
+    TypeCase("uuid", same(UUID(int=0), UUID(int=2**128 - 1), UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"))),
+    TypeCase("json", same('{"b": 1,  "a": "é😀"}', "null", '""', "1e400")),
+    TypeCase("jsonb", same('{"a": [1, null, "é😀"]}', "null", '""', "12345678901234567890.123456789")),
+    TypeCase("jsonpath", same('$."a"[*]?(@ > 1)')),
+    TypeCase("xml", same("<a>é😀</a>", "")),
+    TypeCase("bit(8)", same("10000001", "00000000")),
+    TypeCase("bit varying(20)", same("", "1", "0" * 20)),
+    TypeCase("inet", same("192.168.0.1", "10.0.0.0/8", "::ffff:1.2.3.4", "fe80::1/64")),
+    TypeCase("cidr", same("10.0.0.0/8", "::/0")),
+    TypeCase("macaddr", same("08:00:2b:01:02:03")),
+    TypeCase("macaddr8", same("08:00:2b:01:02:03:04:05")),
+    TypeCase("tsvector", same("'a':1A 'fat':2B", "")),
+    TypeCase("tsquery", same("'fat' & !'cat'")),
+    TypeCase("point", same("(1.5,-2e+100)")),
+    TypeCase("line", same("{1,-1,0}")),
+    TypeCase("lseg", same("[(0,0),(1,1)]")),
+    TypeCase("box", same("(1,1),(0,0)")),
+    TypeCase("path", same("[(0,0),(1,1)]", "((0,0),(1,1))")),
+    TypeCase("polygon", same("((0,0),(1,1),(1,0))")),
+    TypeCase("circle", same("<(0,0),1.5>")),
+    TypeCase("oid", same(0, 2**32 - 1)),
+    TypeCase("xid", same("0", "4294967295")),
+    TypeCase("cid", same("0", "4294967295")),
+    TypeCase("xid8", same("18446744073709551615")),
+    TypeCase("tid", same("(4294967295,65535)")),
+    TypeCase("regproc", same("now")),
+    TypeCase("regprocedure", same("now()")),
+    TypeCase("regoper", same("||/")),
+    TypeCase("regoperator", same("+(integer,integer)")),
+    TypeCase("regclass", same("pg_class")),
+    TypeCase("regtype", same("integer")),
+    TypeCase("regrole", same("postgres")),
+    TypeCase("regnamespace", same("pg_catalog")),
+    TypeCase("regcollation", same('"C"')),
+    TypeCase("regconfig", same("simple")),
+    TypeCase("regdictionary", same("simple")),
+    TypeCase("pg_lsn", same("FFFFFFFF/FFFFFFFF", "0/0")),
+    TypeCase("pg_snapshot", same("10:20:10,14,15")),
+    TypeCase("txid_snapshot", same("10:20:10,14,15")),
+    TypeCase("refcursor", same("cursor")),
+    TypeCase("aclitem", same("postgres=r/postgres")),
+    TypeCase("int2vector", same("1 2")),
+    TypeCase("oidvector", same("1 2")),
+    TypeCase("int4range", same("[1,5)", "empty", "(,)")),
+    TypeCase("int8range", same("[-9223372036854775808,9223372036854775807)")),
+    TypeCase("numrange", same("[1.50,2.5)")),
+    TypeCase("daterange", same("[2026-01-01,2026-02-01)")),
+    TypeCase("tsrange", same('["2026-01-01 00:00:00","2026-02-01 00:00:00")')),
+    TypeCase("tstzrange", same('["2026-01-01 00:00:00+00","2026-02-01 00:00:00+00")'), note="In UTC"),
+    TypeCase("int4multirange", same("{[1,5),[7,9)}", "{}")),
+    TypeCase("int8multirange", same("{[1,5),[7,9)}")),
+    TypeCase("nummultirange", same("{[1.50,2.5)}")),
+    TypeCase("datemultirange", same("{[2026-01-01,2026-02-01)}")),
+    TypeCase("tsmultirange", same('{["2026-01-01 00:00:00","2026-02-01 00:00:00")}')),
+    TypeCase("tstzmultirange", same('{["2026-01-01 00:00:00+00","2026-02-01 00:00:00+00")}'), note="In UTC"),
+    TypeCase("mood", same("sad", "happy 😀"), note="An enum"),
+    TypeCase("positive", same(1, 2**31 - 1), note="A domain, as its base type"),
+    TypeCase("price", same(Decimal("99999999.99")), note="A domain over `numeric(10,2)`"),
+    TypeCase("pair", same('(1,"a, ""b""")', "(,)"), note="A composite type, as PostgreSQL's row text"),
+    TypeCase("floatrange", same("[1.5,2.5)"), note="A range type of one's own"),
+    TypeCase("boolean[]", (Value("{t,f,NULL}", [True, False, None]), Value("{}", []))),
+    TypeCase("smallint[]", (Value("{-32768,32767}", [-(2**15), 2**15 - 1]),)),
+    TypeCase(
+        "integer[]",
+        (Value("{-2147483648,NULL,2147483647}", [-(2**31), None, 2**31 - 1]), Value("{}", [])),
+        refused=("{{1,2},{3,4}}",),
+        note="One dimension; a value of more dimensions is refused",
+    ),
+    TypeCase("bigint[]", (Value("{-9223372036854775808}", [-(2**63)]),)),
+    TypeCase("real[]", (Value("{0.1,NaN}", [float32(0.1), math.nan]),)),
+    TypeCase("double precision[]", (Value("{0.1,-Infinity}", [0.1, -math.inf]),)),
+    TypeCase("numeric(10,2)[]", (Value("{0.10,-99999999.99}", [Decimal("0.10"), Decimal("-99999999.99")]),)),
+    TypeCase("text[]", (Value(["", "NULL", 'a"b\\c,{}', None, "é😀"], ["", "NULL", 'a"b\\c,{}', None, "é😀"]),)),
+    TypeCase("character varying(9)[]", (Value(["a", ""], ["a", ""]),)),
+    TypeCase("bytea[]", (Value([b"", b"\x00\xff"], [b"", b"\x00\xff"]),)),
+    TypeCase("date[]", (Value("{0001-01-01,9999-12-31}", [date(1, 1, 1), date(9999, 12, 31)]),)),
+    TypeCase("time[]", (Value("{23:59:59.999999}", [time(23, 59, 59, 999999)]),)),
+    TypeCase("timestamp[]", (Value("{2026-01-01 00:00:00.000001}", [datetime(2026, 1, 1, 0, 0, 0, 1)]),)),
+    TypeCase(
+        "timestamp with time zone[]",
+        (Value("{2026-11-22 12:00:00+05:45}", [datetime(2026, 11, 22, 6, 15, tzinfo=UTC)]),),
+    ),
+    TypeCase("uuid[]", (Value([UUID(int=0), None], [UUID(int=0), None]),)),
+    TypeCase("json[]", (Value('{"{\\"a\\": 1}",NULL}', ['{"a": 1}', None]),)),
+    TypeCase("jsonb[]", (Value('{"{\\"a\\": 1}",NULL}', ['{"a": 1}', None]),)),
+    TypeCase("inet[]", (Value("{10.0.0.1,NULL}", ["10.0.0.1", None]),)),
+    TypeCase("mood[]", (Value("{sad,NULL}", ["sad", None]),)),
+)
+
+UNMAPPABLE = (
+    Unmappable("numeric", "No precision, so no decimal type holds every value: set `types.unbounded_numeric`"),
+    Unmappable("numeric(100,2)", "More than 76 digits: `columns: {name: string}`, or a narrower decimal"),
+    Unmappable("numeric[]", "As `numeric`"),
+)
+
+#: Types of the catalogue that no table of a user holds: PostgreSQL refuses their values as input.
+INTERNAL = frozenset(
+    {
+        "gtsvector",
+        "pg_brin_bloom_summary",
+        "pg_brin_minmax_multi_summary",
+        "pg_dependencies",
+        "pg_mcv_list",
+        "pg_ndistinct",
+        "pg_node_tree",
+    }
+)
+
+POSTGRES = Engine("postgres", "PostgreSQL", CASES, UNMAPPABLE, quote='"', mark="%s", setup=SETUP)
