@@ -175,3 +175,8 @@ def make_run_id(export: str, at: datetime, entropy: bytes) -> str:
     moment = at.astimezone(UTC)
     stem = safe_run_id(export)[:_LONGEST_RUN_ID_STEM]
     return f"{stem}_{moment:%Y%m%dT%H%M%S}.{moment.microsecond // 1000:03d}_{entropy.hex()}"
+
+
+def is_control(key: str) -> bool:
+    """Say whether a key belongs to the contract itself: the marker, a manifest, or anything in quarantine."""
+    return key in (MANIFEST, SUCCESS) or is_manifest_copy(key) or key.startswith(QUARANTINE)

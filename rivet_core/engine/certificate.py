@@ -1,0 +1,90 @@
+"""Writes down what a finished extraction has produced: the manifest of the new dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rivet_core import __version__
+from rivet_core.contract.manifest import (
+    MANIFEST_VERSION,
+    WRITER_NAME,
+    Column,
+    Extraction,
+    Manifest,
+    ManifestDestination,
+    ManifestSource,
+    Part,
+    Writer,
+)
+from rivet_core.contract.types import schema_fingerprint, type_name
+
+if TYPE_CHECKING:
+    from rivet_core.api.source import SourceSchema, TableName
+    from rivet_core.config import ExportConfig
+    from rivet_core.engine.extract import WrittenPart
+
+
+def build_manifest(
+    *,
+    run_id: str,
+    export: ExportConfig,
+    started_at: datetime,
+    destination_uri: str,
+    engine: str,
+    table: TableName | None,
+    compression: str,
+    schema: SourceSchema,
+    parts: Sequence[WrittenPart],
+) -> Manifest:
+    """Return the manifest of a ``full`` run; its parts are one chunk, read by one statement.
+
+    Args:
+        parts: the committed parts in the order of their rows.
+    """
+    return Manifest(
+        manifest_version=MANIFEST_VERSION,
+        status="success",
+        run_id=run_id,
+        export_name=export.name,
+        writer=Writer(name=WRITER_NAME, version=__version__),
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+        source=ManifestSource(
+            engine=engine,
+            schema_name=table.schema if table else None,
+            table=table.table if table else None,
+            extraction=Extraction(strategy=export.mode),
+            consistency="snapshot",
+        ),
+        destination=ManifestDestination(kind=export.destination.spec.type, uri=destination_uri),
+        format=export.format.spec.name,
+        compression=compression,
+        schema_fingerprint=schema_fingerprint(schema.arrow()),
+        columns=tuple(
+            Column(
+                name=column.name,
+                type=type_name(column.type),
+                nullable=column.nullable,
+                source_type=column.source_type,
+            )
+            for column in schema.columns
+        ),
+        row_count=sum(part.rows for part in parts),
+        part_count=len(parts),
+        parts=tuple(
+            Part(
+                part_id=part_id,
+                path=part.key,
+                rows=part.rows,
+                size_bytes=part.size_bytes,
+                content_fingerprint=part.content_fingerprint,
+                run_id=run_id,
+                chunk=1,
+                checksums=dict(part.checksums),
+                version=part.version,
+            )
+            for part_id, part in enumerate(parts, start=1)
+        ),
+    )

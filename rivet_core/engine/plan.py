@@ -1,0 +1,110 @@
+"""Resolves what a command is about to work on: prefix, source, query, format. Reads no data and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, cast
+
+from rivet_core.api.errors import UsageError
+from rivet_core.api.source import Query, Source, SourceContext
+from rivet_core.api.sql import find_binds
+from rivet_core.config.placeholders import placeholders_in, resolve
+
+if TYPE_CHECKING:
+    from rivet_core.api.format import Format
+    from rivet_core.config import Config, DestinationChoice, ExportConfig
+    from rivet_core.plugins import Registry
+
+
+@dataclass(frozen=True)
+class PrefixChoice:
+    """Which of an export's prefixes a command means.
+
+    Attributes:
+        day: what ``{date}`` becomes.
+        run_id: what ``{run_id}`` becomes; ``None`` where the template has none.
+        prefix: use exactly this prefix and resolve nothing.
+    """
+
+    day: date
+    run_id: str | None = None
+    prefix: str | None = None
+
+
+def needs_run_id(export: ExportConfig) -> bool:
+    """Whether the export's prefix template names the run."""
+    return "run_id" in placeholders_in(export.destination.template)
+
+
+def resolve_destination(export: ExportConfig, choice: PrefixChoice) -> DestinationChoice:
+    """Return the export's destination with its prefix resolved."""
+    if choice.prefix is not None:
+        return export.destination.with_prefix(choice.prefix)
+    values = export.placeholders(choice.day, choice.run_id)
+    return export.destination.with_prefix(resolve(export.destination.template, values))
+
+
+def open_source(config: Config, export: ExportConfig, registry: Registry) -> Source:
+    """Open the source for one export; nothing is connected before the first query."""
+    context = SourceContext(base_dir=config.base_dir, options=export.read_options())
+    factory = cast("Callable[[object, SourceContext], Source]", registry.load(config.source.spec, "factory"))
+    return factory(config.source.model, context)
+
+
+def open_format(export: ExportConfig, registry: Registry) -> Format:
+    """Build the configured file format."""
+    factory = cast("Callable[[object], Format]", registry.load(export.format.spec, "factory"))
+    return factory(export.format.model)
+
+
+def open_named_format(name: str, export: ExportConfig, registry: Registry) -> Format:
+    """Build the format that a manifest names: the configured one, or another with its defaults.
+
+    Raises:
+        MissingPlugin: no installed plugin has it.
+    """
+    if name == export.format.spec.name:
+        return open_format(export, registry)
+    spec = registry.format(name)
+    model = cast("Callable[[], object]", registry.load(spec, "config"))
+    return cast("Callable[[object], Format]", registry.load(spec, "factory"))(model())
+
+
+def build_query(source: Source, export: ExportConfig, params: Mapping[str, str]) -> Query:
+    """Return the export's query with its binds filled.
+
+    Raises:
+        UsageError: a bind has no ``--param``.
+    """
+    if export.table is not None:
+        return source.table_query(export.table)
+    assert export.query is not None  # noqa: S101  the configuration demands exactly one of the two
+    wanted = find_binds(export.query, source.engine.dialect.name)
+    missing = [name for name in wanted if name not in params]
+    if missing:
+        raise UsageError(
+            f"the query of {export.name!r} needs a value for {', '.join(missing)}",
+            hint=" ".join(f"--param {name}=VALUE" for name in missing),
+        )
+    return Query(export.query, {name: params[name] for name in wanted})
+
+
+def binds_of(config: Config, export: ExportConfig, registry: Registry) -> tuple[str, ...]:
+    """The names of the binds in an export's query; empty for a table."""
+    dialect = registry.source_dialect(config.source.type) or config.source.type
+    return find_binds(export.query, dialect) if export.query else ()
+
+
+def check_params(
+    config: Config, exports: tuple[ExportConfig, ...], registry: Registry, params: Mapping[str, str]
+) -> None:
+    """Refuse a ``--param`` that no selected export uses: it is a typing error more often than not."""
+    used = {name for export in exports for name in binds_of(config, export, registry)}
+    unused = sorted(set(params) - used)
+    if unused:
+        raise UsageError(
+            f"no selected export has a bind named {', '.join(unused)}",
+            hint=f"binds in use: {', '.join(sorted(used)) or 'none'}; in SQL a bind is written ${{name}}",
+        )

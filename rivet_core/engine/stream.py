@@ -1,0 +1,106 @@
+"""The verb ``run`` for a stream: one export, bytes out, nothing certified and nothing remembered."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from rivet_core.api.errors import UsageError
+from rivet_core.contract import keys
+from rivet_core.engine import plan
+from rivet_core.engine.extract import Counters, MemoryPlan
+from rivet_core.engine.result import RunResult, error_report, timestamp
+from rivet_core.engine.store import open_stream
+from rivet_core.engine.upload import buffered
+
+if TYPE_CHECKING:
+    from rivet_core.config import Config, ExportConfig
+    from rivet_core.plugins import Registry
+
+
+logger = logging.getLogger(__name__)
+
+
+def check_stream(exports: tuple[ExportConfig, ...], *, validate: bool) -> ExportConfig:
+    """Return the one export of a run into a stream.
+
+    Raises:
+        UsageError: several exports would be mixed into one stream, or something is asked that needs a store.
+    """
+    if len(exports) != 1:
+        raise UsageError(
+            f"{len(exports)} exports cannot share one stream: {', '.join(export.name for export in exports)}",
+            hint="select one with -e NAME",
+        )
+    if validate:
+        raise UsageError(
+            "a stream cannot be validated: its bytes are gone", hint="leave --validate out, or export to a store"
+        )
+    return exports[0]
+
+
+def run_stream(
+    config: Config,
+    exports: tuple[ExportConfig, ...],
+    registry: Registry,
+    params: Mapping[str, str],
+    watch: Callable[[str, Counters], AbstractContextManager[object]],
+    *,
+    validate: bool,
+) -> RunResult:
+    """Write the one selected export to its stream.
+
+    Raises:
+        UsageError: see ``check_stream``.
+        BrokenPipeError: the reader closed the pipe.
+    """
+    export = check_stream(exports, validate=validate)
+    started = datetime.now(UTC)
+    counters = Counters(phase="exporting")
+    result = RunResult(
+        export=export.name,
+        run_id=keys.make_run_id(export.name, started, os.urandom(2)),
+        mode=export.mode,
+        prefix=export.destination.spec.type,
+        started_at=timestamp(started),
+    )
+    try:
+        with watch(export.name, counters):
+            _copy(config, export, registry, params, counters)
+        result.status = "succeeded"
+    except BrokenPipeError:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        logger.debug("the run ended", exc_info=True)
+        result.error = error_report(error, export.name)
+        if isinstance(error, KeyboardInterrupt):
+            result.status = "interrupted"
+    result.rows, result.bytes = counters.rows, counters.bytes_written
+    result.finish(config.base_dir)
+    return result
+
+
+def _copy(
+    config: Config, export: ExportConfig, registry: Registry, params: Mapping[str, str], counters: Counters
+) -> None:
+    memory = MemoryPlan.divide(config.memory_budget, None)
+    with closing(plan.open_source(config, export, registry)) as source:
+        query = plan.build_query(source, export, params)
+        schema = source.describe(query).arrow()
+        counters.approximate_rows = source.approximate_rows(query)
+        format_ = plan.open_format(export, registry)
+        with open_stream(export.destination, registry, config.base_dir).open() as stream:
+            buffer = buffered(stream)
+            encoder = format_.encoder(cast("BinaryIO", buffer), schema, group_bytes=memory.group_bytes)
+            with closing(encoder), source.read(query, batch_bytes=memory.batch_bytes) as batches:
+                for batch in batches:
+                    encoder.write(batch)
+                    counters.rows += batch.num_rows
+                    counters.bytes_written = buffer.tell()
+                encoder.finish()
+            buffer.flush()
+            counters.bytes_written = buffer.tell()

@@ -1,0 +1,153 @@
+"""After the commit point: moves superseded and untracked parts aside and prunes old manifests.
+
+Everything here works from the listing that was taken before the commit point, pinned to the listed versions, so a part
+that appeared or changed since is never touched. A run that dies in here leaves the rest to the next one. A failure is a
+warning: the new dataset is published and complete without any of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from rivet_core.api.errors import DestinationError, NotFound, PreconditionFailed
+from rivet_core.contract import keys
+
+if TYPE_CHECKING:
+    from rivet_core.api.destination import Destination, ObjectInfo
+    from rivet_core.contract.manifest import Manifest
+    from rivet_core.engine.prefix import StoredManifest
+
+Superseded = Literal["quarantine", "keep", "delete"]
+#: Immutable manifests that stay beside the certified one.
+KEPT_MANIFESTS = 10
+
+
+@dataclass
+class Tidied:
+    """What was done after the commit point.
+
+    Attributes:
+        quarantined: original keys moved aside.
+        deleted: keys deleted, because the configuration says so.
+        pruned: keys of old manifests deleted.
+        reported: keys that are in no manifest and not ours to move.
+        warnings: what failed and is left to the next run.
+    """
+
+    quarantined: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    pruned: list[str] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TidyPlan:
+    """What tidying will do; pure, so that it can be read before anything happens."""
+
+    aside: tuple[ObjectInfo, ...]
+    delete: tuple[ObjectInfo, ...]
+    prune: tuple[ObjectInfo, ...]
+    report: tuple[str, ...]
+
+
+def plan_tidying(
+    listing: Mapping[str, ObjectInfo],
+    published: Manifest,
+    manifests: Mapping[str, StoredManifest],
+    superseded: Superseded,
+) -> TidyPlan:
+    """Decide for every listed object.
+
+    Args:
+        listing: what was at the prefix before the commit point.
+        published: the manifest that ``_SUCCESS`` now certifies.
+        manifests: every manifest that was at the prefix at the run's start, by key.
+        superseded: what happens to the parts of older manifests; corrupt or untracked parts always go aside.
+    """
+    ours = {part.path for part in published.parts}
+    older = {
+        part.path: part for stored in manifests.values() if stored.content is not None for part in stored.content.parts
+    }
+    aside: list[ObjectInfo] = []
+    delete: list[ObjectInfo] = []
+    report: list[str] = []
+    kept: set[str] = set()
+    for key, info in sorted(listing.items()):
+        if key in ours or keys.is_control(key):
+            continue
+        if keys.parse_part_name(key) is None:
+            report.append(key)
+        elif (part := older.get(key)) is None or part.size_bytes != info.size_bytes:
+            aside.append(info)
+        elif superseded == "keep":
+            kept.add(key)
+        else:
+            (delete if superseded == "delete" else aside).append(info)
+    return TidyPlan(tuple(aside), tuple(delete), _to_prune(listing, published, manifests, kept), tuple(report))
+
+
+def tidy(destination: Destination, plan: TidyPlan, run_id: str, *, guard: Callable[[], None]) -> Tidied:
+    """Carry a plan out, best effort."""
+    done = Tidied(reported=list(plan.report))
+    taken = {info.key for info in destination.list(keys.QUARANTINE)} if plan.aside else set()
+    for info in plan.aside:
+        guard()
+        if _move_aside(destination, info, run_id, taken, done):
+            done.quarantined.append(info.key)
+    for info in plan.delete:
+        guard()
+        if _delete(destination, info, done):
+            done.deleted.append(info.key)
+    for info in plan.prune:
+        guard()
+        if _delete(destination, info, done):
+            done.pruned.append(info.key)
+    return done
+
+
+def _to_prune(
+    listing: Mapping[str, ObjectInfo],
+    published: Manifest,
+    manifests: Mapping[str, StoredManifest],
+    kept_parts: set[str],
+) -> tuple[ObjectInfo, ...]:
+    """The copies beyond the newest ten; one whose parts are kept on purpose stays, to say what they are."""
+    copies = [
+        (stored.content.started_at, key, stored.content)
+        for key, stored in manifests.items()
+        if stored.content is not None and keys.is_manifest_copy(key) and key != keys.manifest_copy_key(published.run_id)
+    ]
+    copies.sort(key=lambda copy: copy[:2], reverse=True)
+    return tuple(
+        listing[key]
+        for _, key, content in copies[KEPT_MANIFESTS:]
+        if key in listing and not kept_parts.intersection(part.path for part in content.parts)
+    )
+
+
+def _move_aside(destination: Destination, info: ObjectInfo, run_id: str, taken: set[str], done: Tidied) -> bool:
+    while True:
+        target = keys.quarantine_key(run_id, info.key, taken)
+        taken.add(target)
+        try:
+            destination.move(info, target)
+        except PreconditionFailed:
+            continue  # somebody has taken the name since the listing
+        except NotFound:
+            return False  # gone or changed since the listing: not the object that was meant
+        except DestinationError as error:
+            done.warnings.append(f"{info.key} could not be moved to quarantine: {error.message}")
+            return False
+        return True
+
+
+def _delete(destination: Destination, info: ObjectInfo, done: Tidied) -> bool:
+    try:
+        destination.delete(info.key, version=info.version)
+    except DestinationError as error:
+        done.warnings.append(f"{info.key} could not be deleted: {error.message}")
+        return False
+    return True
