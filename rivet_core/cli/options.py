@@ -6,6 +6,7 @@ an error may come before they are parsed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +21,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def output_options(command: F) -> F:
     """Add ``--json`` and ``--debug``; the command gets ``output: Output``."""
-    command = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(command)
+    command = click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=_log_everything,
+        help="Show the traceback of an error, and what else may help to find its cause.",
+    )(command)
     return click.option(
         "--json", "output", is_flag=True, callback=_output, help="Print one JSON document with the same facts."
     )(command)
@@ -37,6 +44,25 @@ def common_options(command: F) -> F:
         metavar="FILE",
         help="The configuration.",
     )(output_options(command))
+
+
+def export_option(command: F) -> F:
+    """Add ``--export``, which may be repeated; the command gets ``names: tuple[str, ...]``, empty for all exports."""
+    return click.option(
+        "-e", "--export", "names", multiple=True, metavar="NAME", help="Only this export; repeat it for several."
+    )(command)
+
+
+def param_option(command: F) -> F:
+    """Add ``--param``; the command gets ``params: tuple[str, ...]``, for ``rivet_core.config.parse_params``."""
+    return click.option(
+        "--param", "params", multiple=True, metavar="NAME=VALUE", help="A value for ${NAME} in queries; repeatable."
+    )(command)
+
+
+def _log_everything(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        logging.getLogger("rivet_core").setLevel(logging.DEBUG)
 
 
 def _output(ctx: click.Context, param: click.Parameter, value: bool) -> Output:

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import PurePath
-from typing import IO, TYPE_CHECKING, Final, Literal
+from typing import IO, TYPE_CHECKING, Final, Literal, Self
 
 import click
 
@@ -20,6 +20,7 @@ from rivet_core.api.secret import redact
 
 if TYPE_CHECKING:
     from rivet_core.api.errors import RivetError
+    from rivet_core.engine.result import ErrorReport
 
 Style = Literal["", "good", "warn", "bad", "strong", "faint"]
 
@@ -29,7 +30,22 @@ _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32)
 
 
 class Output(ABC):
-    """Where a command's report and its error go."""
+    """Where a command's report and its error go.
+
+    Args:
+        to_stderr: reports go to stderr, because stdout carries data.
+    """
+
+    def __init__(self, *, to_stderr: bool = False) -> None:
+        self._to_stderr = to_stderr
+
+    def on_stderr(self) -> Self:
+        """Return the same output for a command whose stdout carries data."""
+        return type(self)(to_stderr=True)
+
+    @property
+    def _stream(self) -> IO[str]:
+        return sys.stderr if self._to_stderr else sys.stdout
 
     @abstractmethod
     def report(self, document: Mapping[str, object], render: Callable[[TextOutput], None]) -> None:
@@ -41,7 +57,7 @@ class Output(ABC):
         """
 
     @abstractmethod
-    def error(self, error: RivetError) -> None:
+    def error(self, error: RivetError | ErrorReport) -> None:
         """Print why the command failed."""
 
 
@@ -50,9 +66,9 @@ class JsonOutput(Output):
 
     def report(self, document: Mapping[str, object], render: Callable[[TextOutput], None]) -> None:
         """Print ``document``."""
-        click.echo(json.dumps(_plain(document), indent=2))
+        click.echo(json.dumps(_plain(document), indent=2), err=self._to_stderr)
 
-    def error(self, error: RivetError) -> None:
+    def error(self, error: RivetError | ErrorReport) -> None:
         """Print ``{"error": {…}}``."""
         facts = {"code": error.code, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
         click.echo(json.dumps({"error": facts}, indent=2))
@@ -65,7 +81,7 @@ class TextOutput(Output):
         """Let ``render`` write."""
         render(self)
 
-    def error(self, error: RivetError) -> None:
+    def error(self, error: RivetError | ErrorReport) -> None:
         """Print ``error[R203]: message`` and ``hint: …`` on stderr."""
         colour = uses_colour(sys.stderr)
         label = click.style(f"error[{error.code}]", fg="red", bold=True) if colour else f"error[{error.code}]"
@@ -77,12 +93,12 @@ class TextOutput(Output):
     def line(self, text: str = "", style: Style = "") -> None:
         """Print one line, or several."""
         text = printable(text)
-        colour = uses_colour(sys.stdout)
+        colour = uses_colour(self._stream)
         if colour and style:
             text = click.style(
                 text, fg=_COLOURS.get(style), bold=style == "strong" or None, dim=style == "faint" or None
             )
-        click.echo(text, color=colour)
+        click.echo(text, err=self._to_stderr, color=colour)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, styles: Mapping[str, Style] = {}) -> None:
         """Print a table.
@@ -93,12 +109,13 @@ class TextOutput(Output):
             styles: style of a cell by its whole text, such as a status.
         """
         cells = [[printable(cell) for cell in row] for row in rows]
-        if sys.stdout.isatty():
-            _terminal_table(columns, cells, styles)
+        if self._stream.isatty():
+            _terminal_table(columns, cells, styles, self._stream)
             return
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         for row in [columns, *cells]:
-            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            click.echo(text.rstrip(), err=self._to_stderr)
 
 
 def make_output(*, as_json: bool) -> Output:
@@ -120,7 +137,9 @@ def uses_colour(stream: IO[str]) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _terminal_table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, Style]) -> None:
+def _terminal_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, Style], stream: IO[str]
+) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -132,7 +151,7 @@ def _terminal_table(columns: Sequence[str], rows: Sequence[Sequence[str]], style
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, style=rich_styles[styles.get(cell, "")]) for cell in row))
-    Console().print(table)
+    Console(file=stream).print(table)
 
 
 def _plain(value: object) -> object:
