@@ -1,0 +1,177 @@
+"""What is compared with what: the commands of each case, and the goals that they are held to."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.data import postgres_orders, sqlite_orders
+from bench.measure import Contender, Quantity
+from servers.postgres import Postgres, postgres_server
+from servers.process import ServerMissing
+
+RIVET = str(Path(sys.executable).with_name("rivet"))
+_PEERS = Path(__file__).with_name("peers")
+
+_CONFIG = """\
+source: {{type: {engine}, url_env: BENCH_URL}}
+state: {{url: "sqlite:///state.db"}}
+exports:
+  - {{name: orders, table: orders, destination: {{type: local, path: output}}}}
+"""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound on the median of one contender.
+
+    Attributes:
+        contender: whose median it is about.
+        quantity: the field of ``Sample``.
+        limit: in units of the field, or of the baseline's median if there is a baseline.
+        baseline: the contender to compare with.
+    """
+
+    contender: str
+    quantity: Quantity
+    limit: float
+    baseline: str | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """Contenders of one comparison, its goals, and lines about the peers that are missing."""
+
+    contenders: tuple[Contender, ...]
+    goals: tuple[Goal, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a case works.
+
+    Attributes:
+        work: an empty directory.
+        cache: a directory that stays, for generated data.
+        rows: rows of the exported table.
+        peer_python: the interpreter that has the peers.
+    """
+
+    work: Path
+    cache: Path
+    rows: int
+    peer_python: str
+
+
+@contextmanager
+def startup(setting: Setting) -> Iterator[Case]:
+    """How long ``rivet`` takes before it does anything, in units of an interpreter that imports click."""
+    click = "python -c 'import click'"
+    yield Case(
+        (
+            Contender(click, [sys.executable, "-c", "import click"]),
+            Contender("rivet --version", [RIVET, "--version"]),
+            Contender("rivet --help", [RIVET, "--help"]),
+        ),
+        (Goal("rivet --version", "wall_seconds", 2, click), Goal("rivet --help", "wall_seconds", 3, click)),
+    )
+
+
+@contextmanager
+def memory(setting: Setting) -> Iterator[Case]:
+    """How much memory an export of a large table takes."""
+    with _postgres(setting) as (postgres, skipped):
+        contenders = [_rivet(setting, "sqlite", _sqlite(setting))]
+        if postgres is not None:
+            contenders.append(_rivet(setting, "postgres", postgres.url))
+        goals = tuple(Goal(contender.name, "peak_rss_mib", 300e6 / 2**20) for contender in contenders)
+        yield Case(tuple(contenders), goals, skipped)
+
+
+@contextmanager
+def throughput_sqlite(setting: Setting) -> Iterator[Case]:
+    """How long an export from SQLite takes, beside DuckDB."""
+    url = _sqlite(setting)
+    peers, skipped = _duckdb(setting, "sqlite", url.removeprefix("sqlite:///"))
+    yield Case((_rivet(setting, "sqlite", url), *peers), skipped=skipped)
+
+
+@contextmanager
+def throughput_postgres(setting: Setting) -> Iterator[Case]:
+    """How long an export from PostgreSQL takes, beside DuckDB and the bare transfer by psql."""
+    with _postgres(setting) as (server, skipped):
+        if server is None:
+            yield Case((), skipped=skipped)
+            return
+        libpq = f"host={server.host} port={server.port} user={server.user} dbname={server.database}"
+        password = {"PGPASSWORD": server.password}
+        peers, missing = _duckdb(setting, "postgres", libpq, password)
+        psql = shutil.which("psql")
+        if psql is None:
+            missing = (*missing, "psql: not installed")
+        else:
+            copy = "COPY orders TO STDOUT (FORMAT binary)"
+            peers = (*peers, Contender("floor: psql COPY", [psql, "-X", "-d", libpq, "-c", copy], password))
+        yield Case((_rivet(setting, "postgres", server.url), *peers), skipped=missing)
+
+
+CASES: dict[str, Callable[[Setting], AbstractContextManager[Case]]] = {
+    "startup": startup,
+    "memory": memory,
+    "throughput-sqlite": throughput_sqlite,
+    "throughput-postgres": throughput_postgres,
+}
+
+
+def _rivet(setting: Setting, engine: str, url: str) -> Contender:
+    directory = setting.work / f"rivet-{engine}"
+    config = directory / "rivet.yaml"
+
+    def prepare() -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        config.write_text(_CONFIG.format(engine=engine))
+
+    return Contender(f"rivet run ({engine})", [RIVET, "run", "--config", str(config)], {"BENCH_URL": url}, prepare)
+
+
+def _duckdb(
+    setting: Setting, engine: str, database: str, environment: dict[str, str] | None = None
+) -> tuple[tuple[Contender, ...], tuple[str, ...]]:
+    script = [setting.peer_python, str(_PEERS / "duckdb_export.py"), engine]
+    check = subprocess.run([*script, "--check"], capture_output=True, text=True, check=False)
+    if check.returncode != 0:
+        reason = (check.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        return (), (f"duckdb: {reason}",)
+    target = setting.work / f"duckdb-{engine}.parquet"
+    peer = Contender(
+        f"duckdb ({engine})",
+        [*script, str(target)],
+        {"BENCH_DATABASE": database, **(environment or {})},
+        lambda: target.unlink(missing_ok=True),
+    )
+    return (peer,), ()
+
+
+def _sqlite(setting: Setting) -> str:
+    path = setting.cache / f"orders-{setting.rows}.db"
+    sqlite_orders(path, setting.rows)
+    return f"sqlite:///{path}"
+
+
+@contextmanager
+def _postgres(setting: Setting) -> Iterator[tuple[Postgres | None, tuple[str, ...]]]:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(postgres_server())
+        except ServerMissing as missing:
+            yield None, (f"postgres: {missing}",)
+            return
+        postgres_orders(server.execute, setting.rows)
+        yield server, ()
