@@ -10,7 +10,10 @@ from pathlib import Path
 # name, type in SQLite, type in PostgreSQL, value of row `i`. Both engines compute every value alike: integers only, and
 # text from integers. 2654435761 is Knuth's multiplier: it scatters neighbours, so that columns compress like real ones.
 _HASH = "(i * 2654435761 % 4294967296)"
-_WORD = f"substr('alphabetagammadeltaepsilonzetaetathetaiotakappalambdaménüß', CAST(1 + {_HASH} % 40 AS INTEGER), CAST(4 + i % 14 AS INTEGER))"
+_WORD = (
+    "substr('alphabetagammadeltaepsilonzetaetathetaiotakappalambdaménüß', "
+    f"CAST(1 + {_HASH} % 40 AS INTEGER), CAST(4 + i % 14 AS INTEGER))"
+)
 _COLUMNS = (
     ("id", "BIGINT PRIMARY KEY", "bigint PRIMARY KEY", "i"),
     ("customer_id", "INTEGER NOT NULL", "integer NOT NULL", f"{_HASH} % 200000"),
