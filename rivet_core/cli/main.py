@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: Every built-in command: its name, the module and object that implement it, and its line in ``rivet --help``.
 COMMANDS: Final = {
     "run": ("rivet_core.cli.run", "run", "Export tables and queries."),
+    "validate": ("rivet_core.cli.validate", "validate", "Verify what was exported, without touching the source."),
     "doctor": ("rivet_core.cli.doctor", "doctor", "Check the source, the destinations and the plugins."),
     "plugins": ("rivet_core.cli.plugins_list", "plugins", "Show what is installed."),
     "schema": ("rivet_core.cli.schema_cmd", "schema", "Print JSON Schemas of rivet.yaml and of the manifest."),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -58,6 +59,24 @@ def param_option(command: F) -> F:
     return click.option(
         "--param", "params", multiple=True, metavar="NAME=VALUE", help="A value for ${NAME} in queries; repeatable."
     )(command)
+
+
+def prefix_options(command: F) -> F:
+    """Add what chooses one of an export's prefixes; the command gets ``day``, ``run_id`` and ``prefix`` or ``None``."""
+    command = click.option(
+        "--prefix", metavar="P", help="Use exactly this path or prefix; nothing is filled in. One export only."
+    )(command)
+    command = click.option("--run-id", metavar="R", help="What {run_id} stands for; default: the newest run.")(command)
+    return click.option(
+        "--date", "day", callback=_day, metavar="YYYY-MM-DD", help="What {date} stands for; default: today, in UTC."
+    )(command)
+
+
+def _day(ctx: click.Context, param: click.Parameter, value: str | None) -> date | None:
+    try:
+        return None if value is None else date.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no date such as 2026-11-22") from None
 
 
 def _log_everything(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -33,19 +33,19 @@ class Output(ABC):
     """Where a command's report and its error go.
 
     Args:
-        to_stderr: reports go to stderr, because stdout carries data.
+        stream: where reports go; ``None``: stdout.
     """
 
-    def __init__(self, *, to_stderr: bool = False) -> None:
-        self._to_stderr = to_stderr
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._given = stream
 
-    def on_stderr(self) -> Self:
-        """Return the same output for a command whose stdout carries data."""
-        return type(self)(to_stderr=True)
+    def to(self, stream: IO[str]) -> Self:
+        """Return the same output into another stream: a file, or stderr where stdout carries data."""
+        return type(self)(stream)
 
     @property
     def _stream(self) -> IO[str]:
-        return sys.stderr if self._to_stderr else sys.stdout
+        return self._given or sys.stdout
 
     @abstractmethod
     def report(self, document: Mapping[str, object], render: Callable[[TextOutput], None]) -> None:
@@ -66,12 +66,12 @@ class JsonOutput(Output):
 
     def report(self, document: Mapping[str, object], render: Callable[[TextOutput], None]) -> None:
         """Print ``document``."""
-        click.echo(json.dumps(_plain(document), indent=2), err=self._to_stderr)
+        click.echo(json.dumps(_plain(document), indent=2), file=self._stream)
 
     def error(self, error: RivetError | ErrorReport) -> None:
         """Print ``{"error": {…}}``."""
         facts = {"code": error.code, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-        click.echo(json.dumps({"error": facts}, indent=2))
+        click.echo(json.dumps({"error": facts}, indent=2), file=self._stream)
 
 
 class TextOutput(Output):
@@ -98,7 +98,7 @@ class TextOutput(Output):
             text = click.style(
                 text, fg=_COLOURS.get(style), bold=style == "strong" or None, dim=style == "faint" or None
             )
-        click.echo(text, err=self._to_stderr, color=colour)
+        click.echo(text, file=self._stream, color=colour)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, styles: Mapping[str, Style] = {}) -> None:
         """Print a table.
@@ -115,7 +115,7 @@ class TextOutput(Output):
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         for row in [columns, *cells]:
             text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            click.echo(text.rstrip(), err=self._to_stderr)
+            click.echo(text.rstrip(), file=self._stream)
 
 
 def make_output(*, as_json: bool) -> Output:

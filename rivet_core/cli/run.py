@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def run(
     loaded = load(config, registry)
     exports = loaded.select(names)
     if any(export.destination.spec.kind == "stream" for export in exports):
-        output = output.on_stderr()
+        output = output.to(sys.stderr)
     results = run_exports(loaded, exports, registry, RunOptions(parse_params(params), validate), show_progress)
     code = max(result.exit_code for result in results)
     document = {"runs": [result.to_json() for result in results], "exit_code": code}

@@ -1,0 +1,191 @@
+"""``rivet validate``: verify a prefix against its promise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TextIO
+
+import click
+
+from rivet_core.cli.options import common_options, export_option, prefix_options
+
+if TYPE_CHECKING:
+    from rivet_core.cli.output import Output, Style, TextOutput
+    from rivet_core.config import Config, ExportConfig
+    from rivet_core.engine.plan import PrefixChoice
+    from rivet_core.engine.result import ErrorReport
+    from rivet_core.engine.verify import Depth, VerifyReport
+    from rivet_core.plugins import Registry
+
+
+@click.command()
+@export_option
+@prefix_options
+@click.option(
+    "--depth",
+    type=click.Choice(["light", "parts", "full"]),
+    default="parts",
+    show_default=True,
+    help="light: manifest and marker. parts: also size and content of every part, and untracked objects."
+    " full: also read every part, count its rows and compare its schema.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["pretty", "json"]),
+    default="pretty",
+    show_default=True,
+    help="json is the same as --json.",
+)
+@click.option(
+    "-o",
+    "--output-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the report to a file instead.",
+)
+@common_options
+@click.pass_context
+def validate(
+    ctx: click.Context,
+    *,
+    config: Path,
+    output: Output,
+    names: tuple[str, ...],
+    day: date | None,
+    run_id: str | None,
+    prefix: str | None,
+    depth: Depth,
+    form: Literal["pretty", "json"],
+    output_file: Path | None,
+) -> None:
+    """Verify what was exported, without touching the source.
+
+    The exit code is the highest of the exports': 0 if the data may be used, 3 if not, 1 if a prefix cannot be read.
+    """
+    from rivet_core.api.errors import UsageError
+    from rivet_core.cli.output import make_output
+    from rivet_core.config import load
+    from rivet_core.engine.result import ErrorReport
+    from rivet_core.plugins import load_registry
+
+    registry = load_registry()
+    loaded = load(config, registry)
+    exports = [export for export in loaded.select(names) if export.destination.spec.kind == "store"]
+    if not exports:
+        raise UsageError("a stream cannot be validated: its bytes are gone", hint="select an export into a store")
+    if prefix is not None and len(exports) > 1:
+        raise UsageError(f"--prefix cannot be the prefix of {len(exports)} exports", hint="select one with -e NAME")
+    reports = {
+        export.name: _verify(loaded, export, registry, depth, day=day, run_id=run_id, prefix=prefix)
+        for export in exports
+    }
+    code = max(_exit_code(report) for report in reports.values())
+    document = {
+        "reports": [
+            {"export": name, "error": asdict(report)} if isinstance(report, ErrorReport) else report.to_json()
+            for name, report in reports.items()
+        ],
+        "exit_code": code,
+    }
+    if form == "json":
+        output = make_output(as_json=True)
+    with ExitStack() as stack:
+        if output_file is not None:
+            output = output.to(stack.enter_context(_open(output_file)))
+        output.report(document, lambda text: _render(reports, text))
+    ctx.exit(code)
+
+
+def _verify(
+    config: Config,
+    export: ExportConfig,
+    registry: Registry,
+    depth: Depth,
+    *,
+    day: date | None,
+    run_id: str | None,
+    prefix: str | None,
+) -> VerifyReport | ErrorReport:
+    """Verify one prefix; one that cannot be found or read is a result, so that the others are verified all the same."""
+    from rivet_core.api.errors import RivetError
+    from rivet_core.engine import plan
+    from rivet_core.engine.result import ErrorReport
+    from rivet_core.engine.store import open_store
+    from rivet_core.engine.verify import verify_store
+
+    try:
+        choice = _choose(config, export, day=day, run_id=run_id, prefix=prefix)
+        found = plan.resolve_destination(export, choice)
+        with closing(open_store(found, registry, config.base_dir)) as destination:
+            return verify_store(
+                destination,
+                export=export.name,
+                depth=depth,
+                rehash=found.spec.capabilities.rehash_on_validate,
+                format_of=lambda name: plan.open_named_format(name, export, registry),
+            )
+    except RivetError as error:
+        return ErrorReport.of(error)
+
+
+def _exit_code(report: VerifyReport | ErrorReport) -> int:
+    from rivet_core.engine.result import ErrorReport
+
+    return report.exit_code if isinstance(report, ErrorReport) else report.verdict.exit_code
+
+
+def _choose(
+    config: Config, export: ExportConfig, *, day: date | None, run_id: str | None, prefix: str | None
+) -> PrefixChoice:
+    """Decide which of the export's prefixes is meant: a template that names the run means the newest one."""
+    from rivet_core.api.errors import UsageError
+    from rivet_core.engine.plan import PrefixChoice, needs_run_id
+    from rivet_core.state import open_state
+
+    if prefix is None and run_id is None and needs_run_id(export):
+        with open_state(config.state_url, config.base_dir) as state:
+            newest = state.newest_run(export.name)
+        if newest is None:
+            raise UsageError(
+                f"the prefix of {export.name!r} names the run, and the state knows none", hint="name it with --run-id"
+            )
+        run_id, day = newest.run_id, day or newest.started_at.astimezone(UTC).date()
+    return PrefixChoice(day or datetime.now(UTC).date(), run_id, prefix)
+
+
+def _open(path: Path) -> TextIO:
+    from rivet_core.api.errors import UsageError
+
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="choose another file for the report") from error
+
+
+def _render(reports: Mapping[str, VerifyReport | ErrorReport], text: TextOutput) -> None:
+    from rivet_core.cli.progress import format_bytes
+    from rivet_core.engine.result import ErrorReport
+
+    for name, report in reports.items():
+        if isinstance(report, ErrorReport):
+            text.line(f"{name}: could not be read", "bad")
+            text.error(report)
+            continue
+        style: Style = "bad" if report.verdict.exit_code else "good" if report.verdict.value == "verified" else "warn"
+        text.line(f"{name}: {report.verdict.value}", style)
+        text.line(f"  {report.verdict.meaning}")
+        text.line(f"  prefix: {report.resolved_prefix}")
+        if report.rows is not None and report.parts is not None and report.bytes is not None:
+            size = format_bytes(report.bytes)
+            text.line(
+                f"  {report.rows:,} rows, {report.parts} parts, {size}; run {report.run_id}, {report.finished_at}"
+            )
+        for finding in report.findings:
+            text.line(f"  {f'{finding.path} {finding.message}'.lstrip()}", "bad")
+        for key in report.untracked:
+            text.line(f"  {key} is untracked", "warn")
