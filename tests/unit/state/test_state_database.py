@@ -1,4 +1,4 @@
-"""Whatever is wrong with the state database is one clear error that says what to do and shows no password."""
+"""How a state file is opened, and that whatever is wrong with it is one clear error that shows no password."""
 
 from __future__ import annotations
 
@@ -42,6 +42,22 @@ def refusal(url: Secret | str, base_dir: Path) -> StateError:
 def test_a_relative_file_starts_at_the_given_directory_and_uses_wal(file: Path) -> None:
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_commit_survives_a_power_failure_and_references_are_checked(file: Path) -> None:
+    seen: set[tuple[int, int]] = set()
+
+    def look(connection: sqlite3.Connection, record: object) -> None:
+        values = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "foreign_keys")]
+        seen.add((values[0], values[1]))
+
+    sqlalchemy.event.listen(sqlalchemy.pool.Pool, "checkin", look)
+    try:
+        with open_state(URL, file.parent) as store:
+            store.runs()
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.pool.Pool, "checkin", look)
+    assert seen == {(2, 1)}  # 2 is FULL
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
