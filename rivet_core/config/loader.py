@@ -319,11 +319,11 @@ class _Loader:
         for overlap in find_overlaps(targets, self._base_dir):
             first, second = targets[overlap.first], targets[overlap.second]
             place = ("exports", indexes[overlap.second], "destination", second.destination.spec.template)
+            templates = f'"{second.destination.template}" and "{first.destination.template}" of the export'
             self._validator.complain(
                 place,
-                f'can be the same prefix as that of the export "{first.values.export}", or one inside the other: '
-                f'"{overlap.second_prefix}" and "{overlap.first_prefix}"; each would take the other\'s files for '
-                "strays in its own dataset",
+                f'{templates} "{first.values.export}" can be one prefix, or one inside the other; each export would '
+                "take the other's files for strays in its own dataset",
                 "give each export a prefix of its own, for example with {export}",
             )
 

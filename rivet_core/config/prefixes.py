@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
-from itertools import combinations
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from rivet_core.config.model import DestinationChoice
@@ -30,8 +29,6 @@ class Overlap(NamedTuple):
 
     first: int
     second: int
-    first_prefix: str
-    second_prefix: str
 
 
 def sample_placeholders(export: str, table: str) -> Placeholders:
@@ -39,8 +36,8 @@ def sample_placeholders(export: str, table: str) -> Placeholders:
     return Placeholders(_A_DAY, export, table, run_id=f"{export}_run")
 
 
-def find_overlaps(targets: Sequence[Target], base_dir: Path) -> Iterator[Overlap]:
-    """Yield the pairs of stores on one destination whose prefixes can coincide or nest in runs of one day.
+def find_overlaps(targets: Sequence[Target], base_dir: Path) -> list[Overlap]:
+    """Return the pairs of stores on one destination whose prefixes can coincide or nest in runs of one day.
 
     A day that one template writes out is tried in the ``{date}`` of the other.
 
@@ -48,17 +45,24 @@ def find_overlaps(targets: Sequence[Target], base_dir: Path) -> Iterator[Overlap
         targets: with valid templates.
         base_dir: where relative paths start.
     """
-    for (first, one), (second, other) in combinations(enumerate(targets), 2):
-        if one.destination.spec.kind == "stream" or _location(one.destination) != _location(other.destination):
-            continue
-        for day in sorted({_A_DAY} | _dates(one.destination.template) | _dates(other.destination.template)):
-            prefixes = [
-                resolve(target.destination.template, replace(target.values, date=day)) for target in (one, other)
-            ]
-            folders = [posixpath.normpath(posixpath.join(base_dir.as_posix(), text)) + "/" for text in prefixes]
-            if folders[0].startswith(folders[1]) or folders[1].startswith(folders[0]):
-                yield Overlap(first, second, *prefixes)
-                break
+    stores = {index: target for index, target in enumerate(targets) if target.destination.spec.kind == "store"}
+    locations = {index: _location(target.destination) for index, target in stores.items()}
+    found: set[Overlap] = set()
+    for day in {_A_DAY}.union(*(_dates(target.destination.template) for target in stores.values())):
+        folders = {index: _folder(target, day, base_dir) for index, target in stores.items()}
+        owners: dict[PurePosixPath, list[int]] = {}
+        for index, folder in folders.items():
+            owners.setdefault(folder, []).append(index)
+        for index, folder in folders.items():
+            for other in (owner for outer in (folder, *folder.parents) for owner in owners.get(outer, ())):
+                if other != index and locations[other] == locations[index]:
+                    found.add(Overlap(min(index, other), max(index, other)))
+    return sorted(found)
+
+
+def _folder(target: Target, day: date, base_dir: Path) -> PurePosixPath:
+    prefix = resolve(target.destination.template, replace(target.values, date=day))
+    return PurePosixPath(posixpath.normpath(posixpath.join(base_dir.as_posix(), prefix)))
 
 
 def _location(destination: DestinationChoice) -> tuple[str, dict[str, object]]:
