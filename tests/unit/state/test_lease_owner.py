@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from rivet_core.api import LeaseHeld
-from rivet_core.state import lease, open_state
+from rivet_core.state import open_state
 
 
 @pytest.mark.parametrize("refusal", [psutil.NoSuchProcess, psutil.AccessDenied])
@@ -21,7 +21,7 @@ def test_an_owner_hidden_from_this_user_is_not_taken_for_dead(
 
     with open_state("sqlite:///state.db", tmp_path) as store, store.acquire("orders") as owner:
         with monkeypatch.context() as patch:
-            patch.setattr(lease.psutil, "Process", hidden)
+            patch.setattr(psutil, "Process", hidden)
             with pytest.raises(LeaseHeld):
                 store.acquire("orders", wait_seconds=0)
         owner.check()
