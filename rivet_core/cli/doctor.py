@@ -50,4 +50,4 @@ def _render(found: list[Diagnosis], failed: int, text: TextOutput) -> None:
         if check.hint and check.status != "ok":
             text.line(f"{'':<8} hint: {check.hint}")
     text.line()
-    text.line(f"{failed} of {len(found)} checks failed" if failed else f"all {len(found)} checks passed", "strong")
+    text.line(f"{failed or 'none'} of {len(found)} checks failed", "strong")

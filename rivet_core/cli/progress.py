@@ -167,9 +167,11 @@ def format_bytes(size: float) -> str:
 def format_duration(seconds: float) -> str:
     """Return a duration.
 
-    >>> format_duration(59.6), format_duration(3725)
-    ('1:00', '1:02:05')
+    >>> format_duration(0.34), format_duration(42), format_duration(59.6), format_duration(3725)
+    ('0.3 s', '42 s', '1:00', '1:02:05')
     """
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -13,7 +13,7 @@ import rivet_core.api
 from rivet_core import hookspecs
 
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("rivet_")}
-MODULES = ["rivet_core.hookspecs", "rivet_core.plugins"] + [
+MODULES = ["rivet_core.hookspecs", "rivet_core.plugins", "rivet_core.cli.output", "rivet_core.cli.progress"] + [
     f"rivet_core.api.{module.name}" for module in pkgutil.iter_modules(rivet_core.api.__path__)
 ]
 
