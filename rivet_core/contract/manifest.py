@@ -87,6 +87,10 @@ def _bounded(value: object) -> object:
     return value
 
 
+def _sorted(mapping: dict[str, str]) -> dict[str, str]:
+    return dict(sorted(mapping.items()))
+
+
 Name = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Ordinal = Annotated[int, Field(ge=1, le=2**63 - 1)]
@@ -100,7 +104,7 @@ Time = Annotated[
 ]
 ContentFingerprint = Annotated[str, Field(pattern=f"^{FINGERPRINT_PATTERN}$")]
 SchemaFingerprint = Annotated[str, Field(pattern=f"^({FINGERPRINT_PATTERN})?$")]
-Checksums = Annotated[dict[str, str], BeforeValidator(_bounded)]
+Checksums = Annotated[dict[str, str], BeforeValidator(_bounded), AfterValidator(_sorted)]
 
 
 class _Model(BaseModel):
