@@ -1,0 +1,340 @@
+"""Writes the parts of the reference pages that follow from the code.
+
+Usage: ``python scripts/generate_reference.py [--check]``. What stands between ``<!-- generated: NAME -->`` and
+``<!-- end -->`` in a page of ``docs/`` is replaced; the rest of the page is written by hand. With ``--check`` nothing
+is written, and pages that are out of date are named with exit code 1.
+
+Only the plugins of this repository's demo (``local``) are described, whatever else is installed.
+"""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rivet_core import hookspecs
+from rivet_core.api import errors
+from rivet_core.cli.main import COMMANDS, cli
+from rivet_core.config.placeholders import PLACEHOLDERS
+from rivet_core.config.schema import config_json_schema
+from rivet_core.contract.manifest import manifest_json_schema
+from rivet_core.contract.verdict import Verdict
+from rivet_core.plugins import discover
+
+DOCS = Path(__file__).parent.parent / "docs"
+Schema = Mapping[str, Any]
+
+#: What the reader does about each error, beside the hint that it comes with.
+REMEDIES: Mapping[str, str] = {
+    "R000": "Read the message.",
+    "R101": "Correct the command; `--help` shows what it takes.",
+    "R111": "`rivet plugins list --tracebacks` shows what is wrong with it; install it again or uninstall it.",
+    "R112": "Install the package that the hint names.",
+    "R201": "Correct the named file, line and field; every problem is listed at once.",
+    "R301": "Read the database's own message; run again if it was a passing failure.",
+    "R302": "Check host, port and network with `rivet doctor`; run again.",
+    "R303": "Check user, password and grants in the database.",
+    "R304": "Correct the table's name or the query.",
+    "R305": "Copy the `columns:` block of the hint into the export, or choose other types.",
+    "R306": "Correct the value, give its column another type, or choose a policy under `types:`.",
+    "R307": "Install the extra that the hint names.",
+    "R401": "Read the store's own message; run again if it was a passing failure.",
+    "R402": "Something else removed the object; `rivet validate` says what is missing.",
+    "R403": "Grant this user reading, writing, listing and deleting below the prefix.",
+    "R404": "Renew the credential and run again.",
+    "R405": "Another writer was first; look who else writes there, then run again.",
+    "R406": "Create it, or correct its name.",
+    "R407": "Run again.",
+    "R408": "Run again; if it comes back, suspect the network, the disk or the store.",
+    "R409": "Choose shorter or plainer names; a dataset with such a path was changed by somebody else.",
+    "R410": "Make room, then run again; nothing was published.",
+    "R501": "Give the column another type, choose another format, or export the damaged part again.",
+    "R601": "Do not load the dataset. `rivet validate` names what is wrong; run the export again.",
+    "R602": "As for R601. If a newer Rivet wrote it, upgrade `rivet-core`.",
+    "R701": "Read why it was refused; nothing was changed.",
+    "R702": "Wait for the other run to end, or stop it.",
+    "R703": "The other run's dataset is certified; run again to publish on top of it.",
+    "R801": "Check `state.url` or `RIVET_STATE_URL`; published datasets do not depend on it.",
+    "R901": "Run again; what the prefix held before is untouched.",
+    "R999": "It is a defect of Rivet or of a plugin: repeat the command with `--debug` and report it.",
+}
+
+
+def configuration() -> Iterator[str]:
+    """Yield the tables of every section of ``rivet.yaml``."""
+    schema = config_json_schema(discover({"RIVET_PLUGINS": "local"}))
+    definitions = schema["$defs"]
+    export = definitions["ExportSection"]
+    yield "## The file\n"
+    yield from fields_table(schema, definitions)
+    yield "\n## state\n"
+    yield from fields_table(definitions["StateSection"], definitions)
+    yield "\n## exports\n"
+    yield "\nEach item of the list is one export. Exactly one of `table`, `query` and `query_file` is given.\n"
+    yield from fields_table(export, definitions)
+    yield "\n### types\n"
+    yield from fields_table(definitions["TypesSection"], definitions)
+    for title, field in (
+        ("source", schema["properties"]["source"]),
+        ("destination", export["properties"]["destination"]),
+        ("format", export["properties"]["format"]),
+    ):
+        yield f"\n## {title}\n"
+        for table_text, names in plugin_sections(field, definitions).items():
+            yield f"\n### {title}: {', '.join(names)}\n{table_text}"
+
+
+def plugin_sections(field: Schema, definitions: Schema) -> Mapping[str, list[str]]:
+    """Return what is to be said of each plugin's section, and the types of which it is true."""
+    found: dict[str, list[str]] = {}
+    for section in field["oneOf"]:
+        if section["type"] == "object":
+            fields = {name: value for name, value in section["properties"].items() if name != "type"}
+            lines = fields_table({**section, "properties": fields}, definitions)
+            text = f"\n{section['description']}.\n{''.join(lines)}"
+            found.setdefault(text, []).append(section["properties"]["type"]["const"])
+    return found
+
+
+def manifest() -> Iterator[str]:
+    """Yield the tables of the manifest's fields."""
+    schema = manifest_json_schema()
+    definitions: Any = schema["$defs"]
+    yield "## The manifest\n"
+    yield from fields_table(schema, definitions, with_default=False)
+    titles = {
+        "Writer": "writer",
+        "ManifestSource": "source",
+        "Extraction": "source.extraction",
+        "ManifestDestination": "destination",
+        "Column": "schema[]",
+        "Part": "parts[]",
+        "KeyRange": "parts[].range",
+    }
+    for name in sorted(definitions, key=list(titles).index):  # a model without a title is an error
+        summary = plain(definitions[name].get("description", "").partition("\n\n")[0])
+        yield f"\n## {titles[name]}\n\n{summary}\n"
+        yield from fields_table(definitions[name], definitions, with_default=False)
+
+
+def fields_table(schema: Schema, definitions: Schema, *, with_default: bool = True) -> Iterator[str]:
+    """Yield one Markdown table of an object's fields; the fields of a plain mapping inside it are rows of their own."""
+    rows = list(field_rows(schema, definitions))
+    if not rows:
+        yield "\nNo other fields.\n"
+        return
+    yield "\n"
+    if with_default:
+        yield from table(["field", "value", "default", "meaning"], rows)
+    else:
+        yield from table(["field", "value", "meaning"], [(name, value, text) for name, value, _, text in rows])
+
+
+def field_rows(schema: Schema, definitions: Schema, parent: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Yield name, value, default and meaning of each field."""
+    for name, field in schema.get("properties", {}).items():
+        required = name in schema.get("required", [])
+        kind = shown_type(field, definitions)
+        default = "required" if required else shown_default(field, is_size=kind == "size")
+        yield f"`{parent}{name}`", kind, default, plain(description(field, definitions))
+        inner = inline_section(field, definitions)
+        if inner is not None:
+            yield from field_rows(inner, definitions, f"{parent}{name}.")
+
+
+def description(field: Schema, definitions: Schema) -> str:
+    """Return what a field means; one without words of its own means what its section does."""
+    section: Schema = definitions.get(field.get("$ref", "").rpartition("/")[2], {})
+    return str(field.get("description", section.get("description", "")))
+
+
+def inline_section(field: Schema, definitions: Schema) -> Schema | None:
+    """Return the mapping that belongs to a plugin's own section; those of the core have a heading of their own."""
+    for choice in [field, *field.get("anyOf", []), *field.get("allOf", [])]:
+        name = choice.get("$ref", "").rpartition("/")[2]
+        if "-" in name and definitions[name].get("type") == "object":
+            found: Schema = definitions[name]
+            return found
+    return None
+
+
+def shown_type(field: Schema, definitions: Schema) -> str:
+    """Return what a field may hold, for people."""
+    return " or ".join(dict.fromkeys(type_words(field, definitions)))
+
+
+def type_words(field: Schema, definitions: Schema) -> Iterator[str]:
+    """Yield each kind of value that a field may hold; ``${VAR}`` goes everywhere and is not repeated."""
+    if "$ref" in field:
+        yield from type_words(definitions[field["$ref"].rpartition("/")[2]], definitions)
+    elif "properties" in field:
+        yield "mapping"
+    elif "anyOf" in field or "oneOf" in field:
+        choices = [choice for choice in field.get("anyOf", field.get("oneOf")) if choice.get("type") != "null"]
+        if any("KMGT" in choice.get("pattern", "") for choice in choices):
+            yield "size"
+            return
+        for choice in choices:
+            if choice.get("pattern") != r"\$\{[^}]+\}":
+                yield from type_words(choice, definitions)
+    elif "const" in field:
+        yield f"`{field['const']}`"
+    elif "enum" in field:
+        yield ", ".join(f"`{word or chr(34) * 2}`" for word in field["enum"] if word is not None)
+    elif field.get("type") == "array":
+        yield f"list of {shown_type(field['items'], definitions)}" if "items" in field else "list"
+    elif isinstance(field.get("additionalProperties"), dict):
+        yield f"mapping of {shown_type(field['additionalProperties'], definitions)}"
+    else:
+        words = {"object": "mapping", "string": "text"}
+        kinds = field.get("type", "any")
+        for kind in [kinds] if isinstance(kinds, str) else kinds:
+            yield words.get(kind, kind)
+
+
+def shown_default(field: Schema, *, is_size: bool) -> str:
+    """Return a field's default, empty where it is nothing in particular."""
+    value = field.get("default")
+    if is_size and value is not None:
+        return f"`{value // 1_000_000}MB`"
+    return "" if value is None or value == "" or isinstance(value, dict | list) else f"`{str(value).lower()}`"
+
+
+def command_line() -> Iterator[str]:
+    """Yield every built-in command with its usage, its help and its options."""
+    context = click.Context(cli, info_name="rivet", **cli.context_settings)
+    yield "## rivet\n"
+    yield from command_page(context)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        if command is not None:
+            yield from command_tree(command, name, context)
+
+
+def command_tree(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
+    """Yield a command, and those below it instead if it is a group."""
+    context = click.Context(command, info_name=name, parent=parent)
+    if isinstance(command, click.Group):
+        for inner, below in sorted(command.commands.items()):
+            yield from command_tree(below, inner, context)
+        return
+    yield f"\n## {context.command_path}\n"
+    yield from command_page(context)
+
+
+def command_page(context: click.Context) -> Iterator[str]:
+    """Yield one command's usage, help and options."""
+    command = context.command
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    yield f"\n```text\n{usage}\n```\n"
+    help_text = inspect.cleandoc(command.help or "").replace("\b\n", "")
+    yield f"\n{help_text}\n\n"
+    rows = []
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None:
+            rows.append((f"`{record[0]}`", record[1]))
+    yield from table(["option", "meaning"], rows)
+
+
+def error_table() -> Iterator[str]:
+    """Yield the table of all errors, in the order of their codes."""
+    classes = {name: getattr(errors, name) for name in errors.__all__}
+    rows = [
+        (f"`{cls.code}`", str(cls.exit_code), name, first_paragraph(cls), REMEDIES[cls.code])
+        for name, cls in sorted(classes.items(), key=lambda item: item[1].code)
+    ]
+    rows.append(("`R999`", "1", "", "Something that Rivet did not foresee.", REMEDIES["R999"]))
+    yield from table(["code", "exit", "class", "meaning", "what to do"], rows)
+
+
+def verdicts() -> Iterator[str]:
+    """Yield the table of the verdicts of ``rivet validate``."""
+    rows = [(f"`{verdict.value}`", str(verdict.exit_code), verdict.meaning) for verdict in Verdict]
+    yield from table(["verdict", "exit", "meaning"], rows)
+
+
+def placeholders() -> Iterator[str]:
+    """Yield the table of the placeholders of a path or prefix."""
+    yield from table(["placeholder", "stands for"], [(f"`{{{name}}}`", text) for name, text in PLACEHOLDERS.items()])
+
+
+def hooks() -> Iterator[str]:
+    """Yield each hook with its signature, its description and its example."""
+    for name, hook in vars(hookspecs).items():
+        if not name.startswith("rivet_"):
+            continue
+        example = "".join(
+            "".join(f"{'...' if number else '>>>'} {line}\n" for number, line in enumerate(item.source.splitlines()))
+            + item.want
+            for item in doctest.DocTestParser().get_examples(hook.__doc__ or "")
+        )
+        signature = str(inspect.signature(hook)).replace("'", "")
+        yield f"\n### {name}\n\n`def {name}{signature}`\n\n{first_paragraph(hook)}\n\n```pycon\n{example}```\n"
+
+
+def first_paragraph(documented: object) -> str:
+    """Return the first paragraph of a docstring, as Markdown on one line."""
+    return plain(inspect.getdoc(documented).partition("\n\n")[0])  # type: ignore[union-attr]
+
+
+def plain(text: str) -> str:
+    """Return a description as Markdown on one line."""
+    return re.sub(r"`+", "`", " ".join(text.split()))
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Yield the lines of a Markdown table."""
+    heads = list(columns)
+    yield f"| {' | '.join(heads)} |\n"
+    yield f"|{'---|' * len(heads)}\n"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n"
+
+
+GENERATED: Mapping[str, tuple[str, Callable[[], Iterator[str]]]] = {
+    "configuration": ("reference/configuration.md", configuration),
+    "commands": ("reference/cli.md", command_line),
+    "errors": ("reference/errors.md", error_table),
+    "manifest": ("reference/manifest.md", manifest),
+    "verdicts": ("contract.md", verdicts),
+    "placeholders": ("destinations/local.md", placeholders),
+    "hooks": ("plugins/hooks.md", hooks),
+}
+
+
+def regenerated(name: str) -> tuple[Path, str, str]:
+    """Return the page of a generated part, its text as it is and as it must be."""
+    page, generate = GENERATED[name]
+    path = DOCS / page
+    before = path.read_text(encoding="utf-8")
+    begin, end = f"<!-- generated: {name} -->\n", "<!-- end -->\n"
+    head, found, rest = before.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{page} lacks the lines {begin.strip()} and {end.strip()}")
+    return path, before, f"{head}{begin}\n{''.join(generate()).strip()}\n\n{end}{tail}"
+
+
+def main(arguments: list[str]) -> int:
+    """Write every page that is out of date, or only name it."""
+    stale = 0
+    for name in GENERATED:
+        path, before, after = regenerated(name)
+        if before != after:
+            stale += 1
+            print(f"{path.relative_to(DOCS.parent)} {'is out of date' if '--check' in arguments else 'written'}")
+            if "--check" not in arguments:
+                path.write_text(after, encoding="utf-8")
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
