@@ -20,12 +20,11 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    Strict,
     ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, from_json
 
 from rivet_core.api.errors import InvalidKey, ManifestInvalid
 from rivet_core.contract.fingerprint import FINGERPRINT_PATTERN
@@ -92,12 +91,12 @@ def _sorted(mapping: dict[str, str]) -> dict[str, str]:
 
 
 Name = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
-Ordinal = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+Ordinal = Annotated[int, Field(ge=1, le=2**63 - 1, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
 Texts = Annotated[tuple[str, ...], Field(fail_fast=True)]
 Time = Annotated[
     AwareDatetime,
-    Strict(False),
     BeforeValidator(_rfc3339),
     AfterValidator(_utc_milliseconds),
     PlainSerializer(_with_z, return_type=str, when_used="json"),
@@ -112,7 +111,6 @@ class _Model(BaseModel):
 
     model_config = ConfigDict(
         frozen=True,
-        strict=True,
         extra="ignore",
         validate_by_name=True,
         validate_by_alias=True,
@@ -159,7 +157,7 @@ class Column(_Model):
 
     name: str
     type: Name = Field(description="normalised type name, such as int64 or decimal(18,2)")
-    nullable: bool = True
+    nullable: Flag = True
     source_type: str | None = Field(None, description="the source's own name of the type")
 
 
@@ -172,9 +170,9 @@ class KeyRange(_Model):
     columns: Texts
     low: Texts | None = None
     high: Texts | None = None
-    low_inclusive: bool = True
-    high_inclusive: bool = True
-    nulls: bool = Field(False, description="rows whose key is NULL belong to the range")
+    low_inclusive: Flag = True
+    high_inclusive: Flag = True
+    nulls: Flag = Field(False, description="rows whose key is NULL belong to the range")
 
     @model_validator(mode="after")
     def _one_value_per_column(self) -> KeyRange:
@@ -219,7 +217,7 @@ class Part(_Model):
 class Manifest(_Model):
     """One published dataset: what is listed here is complete and unchanged while ``_SUCCESS`` certifies it."""
 
-    manifest_version: Annotated[int, Field(ge=MANIFEST_VERSION, le=MANIFEST_VERSION)]
+    manifest_version: Annotated[int, Field(ge=MANIFEST_VERSION, le=MANIFEST_VERSION, strict=True)]
     run_id: Annotated[Name, AfterValidator(_valid_run_id)]
     export_name: Name
     writer: Writer | None = None
@@ -315,9 +313,19 @@ def decode(data: bytes) -> Manifest:
     """
     _check_size(len(data), hint="it was not written by Rivet")
     try:
-        return Manifest.model_validate_json(data, by_alias=True, by_name=False)
+        # Not `model_validate_json`: with every error it copies the whole document, gigabytes of a hostile one.
+        document = from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise _invalid(f"it is not JSON in UTF-8 ({error})") from None
+    if not isinstance(document, dict):
+        raise _invalid("it is not a JSON object")
+    _check_version(document.get("manifest_version"))
+    try:
+        return Manifest.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise _invalid(data, error) from None
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+        more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+        raise _invalid(f"{_describe(details[0])}{more}") from None
 
 
 def _check_size(size: int, *, hint: str) -> None:
@@ -325,25 +333,18 @@ def _check_size(size: int, *, hint: str) -> None:
         raise ManifestInvalid(f"the manifest has {size} bytes; the limit is {MAX_MANIFEST_BYTES}", hint=hint)
 
 
-class _Version(BaseModel):
-    manifest_version: Count
-
-
-def _invalid(data: bytes, error: ValidationError) -> ManifestInvalid:
-    """Turn pydantic's findings into one error: the first of them, and how many more there are."""
-    try:
-        version = _Version.model_validate_json(data, strict=True).manifest_version
-    except ValidationError:
-        version = MANIFEST_VERSION
-    if version != MANIFEST_VERSION:
-        return ManifestInvalid(
+def _check_version(version: object) -> None:
+    """Refuse another version before its fields are read as this one's; anything but a number is left to the model."""
+    if type(version) is int and version != MANIFEST_VERSION and version.bit_length() < 64:
+        raise ManifestInvalid(
             f"the manifest has version {version}; this release reads version {MANIFEST_VERSION}",
             hint="it was written by a newer Rivet: upgrade rivet-core" if version > MANIFEST_VERSION else "",
         )
-    details = error.errors(include_url=False, include_input=False, include_context=False)
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+
+
+def _invalid(why: str) -> ManifestInvalid:
     return ManifestInvalid(
-        f"the manifest is invalid: {_describe(details[0])}{more}",
+        f"the manifest is invalid: {why}",
         hint="it was changed or damaged after it was written; restore it, or export again",
     )
 
