@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rivet_core.api.errors import InvalidKey
@@ -87,6 +87,7 @@ def test_part_names_are_written_and_read(number: int, roll: int, suffix: str, ke
     assert parse_part_name(key) == PartName(number, roll, suffix)
 
 
+@settings(deadline=None)  # shared machines pause
 @given(
     st.integers(1, MAX_PART_NUMBER),
     st.integers(1, 999_999_999),

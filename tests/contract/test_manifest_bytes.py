@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -319,6 +319,7 @@ def test_the_json_schema_names_fields_as_the_file_does() -> None:
     assert schema["properties"]["started_at"]["format"] == "date-time"
 
 
+@settings(deadline=None)  # shared machines pause
 @given(st.binary(max_size=300))
 def test_no_bytes_crash_the_reader(data: bytes) -> None:
     with pytest.raises(ManifestInvalid):
@@ -332,6 +333,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)  # shared machines pause
 @given(st.data())
 def test_a_manifest_changed_anywhere_is_refused_or_safe_to_use(data: st.DataObject) -> None:
     document = json.loads(GOLDEN)
