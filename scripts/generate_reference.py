@@ -240,7 +240,8 @@ def command_page(context: click.Context) -> Iterator[str]:
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if record is not None:
-            rows.append((f"`{record[0]}`", record[1]))
+            option = record[0].replace("|", "/")  # no two Markdown dialects agree on a | inside code inside a table
+            rows.append((f"`{option}`", record[1]))
     yield from table(["option", "meaning"], rows)
 
 
