@@ -1,0 +1,332 @@
+"""MySQL and MariaDB through PyMySQL: an unbuffered cursor, its values left as text, and Arrow parses the text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import pyarrow as pa
+from pyarrow import types as at
+
+from rivet_core.api import Check, QueryError, RivetError, SourceDenied, SourceError, SourceUnavailable
+from rivet_core.api.sql import wrap
+from rivet_core.builtin.sqlalchemy import text
+from rivet_core.builtin.sqlalchemy.backend import Backend, Result
+from rivet_core.builtin.sqlalchemy.columns import ResultColumn
+from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
+from rivet_core.builtin.sqlalchemy.text import Decoder, Refused
+
+if TYPE_CHECKING:
+    import sqlalchemy
+
+    from rivet_core.api import Query, TableName
+
+# Field types of the protocol (include/field_types.h).
+_FLOAT: Final = 4
+_NULL: Final = 6
+_BIT: Final = 16
+_NEWDECIMAL: Final = 246
+_JSON: Final = 245
+_STRINGS: Final = frozenset({15, 247, 248, 249, 250, 251, 252, 253, 254})
+_RAW: Final = frozenset({_BIT, 242, 255})  # BIT, VECTOR, GEOMETRY
+
+_NOT_NULL_FLAG, _UNSIGNED_FLAG, _ENUM_FLAG, _SET_FLAG = 1, 32, 256, 2048
+_BINARY_CHARSET: Final = 63
+_SHORT_BYTES: Final = 4096
+
+#: Types by their code: what SQL calls them, the Arrow type, and the one of their unsigned form.
+FIXED_TYPES: Final[dict[int, tuple[str, pa.DataType, pa.DataType]]] = {
+    1: ("tinyint", pa.int8(), pa.uint8()),
+    2: ("smallint", pa.int16(), pa.uint16()),
+    3: ("int", pa.int32(), pa.uint32()),
+    8: ("bigint", pa.int64(), pa.uint64()),
+    9: ("mediumint", pa.int32(), pa.uint32()),
+    _FLOAT: ("float", pa.float32(), pa.float32()),
+    5: ("double", pa.float64(), pa.float64()),
+    7: ("timestamp", pa.timestamp("us", "UTC"), pa.timestamp("us", "UTC")),
+    10: ("date", pa.date32(), pa.date32()),
+    11: ("time", pa.duration("us"), pa.duration("us")),
+    12: ("datetime", pa.timestamp("us"), pa.timestamp("us")),
+    13: ("year", pa.int16(), pa.int16()),
+    14: ("date", pa.date32(), pa.date32()),
+}
+
+# A slow destination must not make the server give up: its default is a minute.
+_SESSION: Final = "SET time_zone = '+00:00', net_write_timeout = 3600"
+_READ_ONLY: Final = "SET SESSION TRANSACTION READ ONLY"
+_ROUNDED: Final = "arrives rounded to six digits; CAST(… AS DOUBLE) in the query keeps them all"
+_ZERO_DATE: Final = re.compile(r"0000-00-00(?: 00:00:00(?:\.0+)?)?")
+_COLUMNS: Final = """
+SELECT column_name, column_type, is_nullable FROM information_schema.columns
+WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table ORDER BY ordinal_position
+"""
+_JSON_CHECKS: Final = """
+SELECT check_clause FROM information_schema.check_constraints
+WHERE constraint_schema = COALESCE(:schema, DATABASE()) AND table_name = :table AND level = 'Column'
+"""
+_JSON_CHECK: Final = re.compile(r"json_valid\(`((?:[^`]|``)+)`\)", re.IGNORECASE)
+
+
+class Mysql(Backend):
+    """MySQL, MariaDB and what speaks their protocol."""
+
+    name: ClassVar[str] = "mysql"
+
+    def prepare(self, connection: Any) -> None:
+        """Set UTC and read-only transactions; refuse a connection that should have TLS and has none."""
+        with connection.cursor() as cursor:
+            if self.tls_required and not _tls_cipher(cursor):
+                raise SourceUnavailable(
+                    "the server offers no TLS", hint="enable TLS there, or set tls: {mode: disable}"
+                )
+            cursor.execute(_SESSION)
+            cursor.execute(_READ_ONLY)
+
+    @contextmanager
+    def run(self, query: Query) -> Iterator[Result]:
+        """Run the query unbuffered in one read-only transaction."""
+        statement, params = self.statement(query)
+        declared = self._declared(query.table) if query.table is not None else {}
+        with self.failures():
+            connection = self.connect()
+        cursor = connection.cursor(self.driver.cursors.SSCursor)
+        try:
+            with self.failures():
+                connection.decoders = {}
+                cursor.execute(statement, params)
+            yield Result(self._columns(cursor, declared), iter(cursor.fetchone, None))
+        finally:
+            _drop(connection, cursor)
+
+    def describe(self, query: Query) -> Sequence[ResultColumn]:
+        """Ask for no rows, which the server answers without computing any."""
+        statement, params = self.statement(query)
+        declared = self._declared(query.table) if query.table is not None else {}
+        limited = wrap(statement, "SELECT * FROM (", ") AS rivet_query LIMIT 0")
+        with self.failures():
+            connection = self.connect()
+        try:
+            with self.failures(), connection.cursor() as cursor:
+                cursor.execute(limited, params)
+                return self._columns(cursor, declared)
+        finally:
+            connection.close()
+
+    def table_text(self, table: TableName) -> str:
+        """Name the columns, for FLOAT is exact only as part of an expression: the protocol's text has six digits."""
+        columns = self.fetch_all(_COLUMNS, {"schema": table.schema, "table": table.table})
+        quote = self.engine.dialect.identifier_preparer.quote_identifier
+        if not any(_is_float(declared) for _, declared, _ in columns):
+            return super().table_text(table)
+        names = [
+            f"{quote(name)} * 1e0 AS {quote(name)}" if _is_float(declared) else quote(name)
+            for name, declared, _ in columns
+        ]
+        return f"SELECT {', '.join(names)} FROM {self.quoted(table)}"
+
+    def _declared(self, table: TableName) -> Mapping[str, tuple[str, bool]]:
+        """Return declared type and nullability of a table's columns by name."""
+        names = {"schema": table.schema, "table": table.table}
+        declared = {name: (str(type_), null == "YES") for name, type_, null in self.fetch_all(_COLUMNS, names)}
+        if getattr(self.engine.dialect, "is_mariadb", False):
+            # MariaDB's JSON is LONGTEXT with a check.
+            for (clause,) in self.fetch_all(_JSON_CHECKS, names):
+                found = _JSON_CHECK.fullmatch(clause)
+                name = found.group(1).replace("``", "`") if found else None
+                if name in declared:
+                    declared[name] = ("json", declared[name][1])
+        return declared
+
+    def _columns(self, cursor: Any, declared: Mapping[str, tuple[str, bool]]) -> list[ResultColumn]:
+        if cursor.description is None:
+            raise QueryError("the query has no columns", hint="write a SELECT statement")
+        # PyMySQL's description lacks flags and character set, so the protocol's own packets are read.
+        columns = [result_column(field) for field in cursor._result.fields]
+        return [
+            self._with_policy(as_declared(column, *declared[column.name]) if column.name in declared else column)
+            for column in columns
+        ]
+
+    def _with_policy(self, column: ResultColumn) -> ResultColumn:
+        """Where zero dates become NULL, any date can."""
+        nulled = self.options.zero_dates == "null" and _is_date(column.type)
+        return replace(column, nullable=True) if nulled else column
+
+    def decoder(self, column: ResultColumn, target: pa.DataType, overridden: bool) -> Decoder | None:
+        """Decode the server's text; ``BIT`` arrives as bytes and may become a number."""
+        natural = column.type
+        if column.source_type.startswith("bit") and (at.is_integer(target) or at.is_boolean(target)):
+            return _bit_decoder(target)
+        if not text.convertible(natural, target):
+            return None
+        decode = _instants(target) if _is_instant_type(natural, target) else text.decoder(natural, target)
+        if _is_date(natural) and not at.is_string(target):
+            return _zero_dates(decode, self.options.zero_dates)
+        return decode
+
+    def approximate_rows(self, table: TableName) -> int | None:
+        """Return the storage engine's estimate."""
+        rows = self.fetch_all(
+            "SELECT table_rows FROM information_schema.tables"
+            " WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table",
+            {"schema": table.schema, "table": table.table},
+        )
+        return int(rows[0][0]) if rows and rows[0][0] is not None else None
+
+    def server_checks(self, connection: sqlalchemy.Connection) -> Iterator[Check]:
+        """Report version, TLS, clock and read-only."""
+        version, now = connection.exec_driver_sql("SELECT version(), UNIX_TIMESTAMP(NOW(6))").one()
+        yield version_check(version if "MariaDB" in version else f"MySQL {version}")
+        driver_connection: Any = connection.connection.dbapi_connection
+        with driver_connection.cursor() as cursor:
+            yield tls_check(bool(_tls_cipher(cursor)), required=self.tls_required)
+        yield clock_check(now)
+        yield read_only_check(True)
+
+    def failure(self, error: Exception, statement: str = "") -> RivetError:
+        """Map by the server's error number (Server Error Message Reference)."""
+        number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+        message = str(error.args[1]) if len(error.args) > 1 else ""
+        if number == _DUPLICATE_COLUMN:
+            return QueryError("the query has more than one column of one name", hint="give each its own name with AS")
+        if number in _NAMING:
+            # These messages quote names, never values.
+            return QueryError(f"the server refuses the query: {message}", hint="check the names")
+        if number == _SYNTAX:
+            line = re.search(r"at line (\d+)$", message)
+            where = f" in line {line.group(1)}" if line else ""
+            return QueryError(f"the query has a syntax error{where}", hint="try it in the mysql client")
+        for numbers, build, said, hint in _FAILURES:
+            if number in numbers:
+                return build(f"{said} (error {number})", hint=hint)
+        return SourceError(f"the database server failed with error {number}")
+
+
+_SYNTAX: Final = 1064
+_DUPLICATE_COLUMN: Final = 1060
+# unknown table, column, function, database in the query; ambiguous column
+_NAMING: Final = frozenset({1146, 1054, 1305, 1052, 1109})
+_FAILURES: Final[tuple[tuple[frozenset[int], type[RivetError], str, str], ...]] = (
+    (frozenset({1045, 1698, 3118, 1130, 1251}), SourceDenied, "the server refuses the user or the password",
+     "check user and password"),
+    (frozenset({1044, 1142, 1143, 1227, 1370}), SourceDenied, "the server denies the access",
+     "grant SELECT on what the query reads"),
+    (frozenset({1049}), QueryError, "the server has no database of this name", "check database"),
+    (frozenset({1792, 1290}), QueryError, "the query would write, and Rivet only reads", "use SELECT alone"),
+    (frozenset({1365, 1690, 1292, 1242, 1366}), QueryError, "the query fails on a value", "try it in the mysql client"),
+    (frozenset({2026}), SourceUnavailable, "no TLS connection to the server", "check tls.mode and tls.ca_file"),
+    (frozenset({1317, 1969, 3024}), SourceError, "the statement was cancelled",
+     "see max_execution_time or max_statement_time"),
+    (frozenset({1040, 1041, 1203, 1226}), SourceUnavailable, "the server lacks resources", "run the command again"),
+    (frozenset({1205, 1213}), SourceUnavailable, "the server gave up on a lock", "run the command again"),
+    (frozenset({0, 1053, 1152, 1159, 1161, 1927, 2002, 2003, 2006, 2013, 2014}), SourceUnavailable,
+     "cannot connect to the server, or the connection was lost", "check host and port, and whether the server runs"),
+)  # fmt: skip
+
+
+def result_column(field: Any) -> ResultColumn:
+    """Map one field packet of the protocol."""
+    nullable = not field.flags & _NOT_NULL_FLAG
+    code, length, binary = field.type_code, field.length, field.charsetnr == _BINARY_CHARSET
+    if code in FIXED_TYPES:
+        name, signed, unsigned = FIXED_TYPES[code]
+        is_unsigned = bool(field.flags & _UNSIGNED_FLAG) and at.is_integer(signed) and name != "year"
+        return ResultColumn(
+            field.name,
+            name + " unsigned" * is_unsigned,
+            unsigned if is_unsigned else signed,
+            nullable,
+            problem=_ROUNDED if code == _FLOAT else "",
+            remedy="float32",
+        )
+    if code == _NEWDECIMAL:
+        # The length counts the sign and the point.
+        precision = length - (field.scale > 0) - (not field.flags & _UNSIGNED_FLAG)
+        make = pa.decimal128 if precision <= 38 else pa.decimal256
+        return ResultColumn(field.name, f"decimal({precision},{field.scale})", make(precision, field.scale), nullable)
+    if code == _NULL or (code in _STRINGS and binary and length == 0):
+        return ResultColumn(field.name, "null", pa.null())
+    if code == _JSON:
+        return ResultColumn(field.name, "json", pa.json_(pa.string()), nullable)
+    if code in _RAW or binary:
+        name = f"bit({length})" if code == _BIT else "geometry" if code == 255 else "binary"
+        return ResultColumn(field.name, name, pa.binary(), nullable, short=length <= _SHORT_BYTES)
+    kind = "enum" if field.flags & _ENUM_FLAG else "set" if field.flags & _SET_FLAG else "text"
+    column = ResultColumn(field.name, kind, pa.string(), nullable, short=length <= _SHORT_BYTES)
+    return column if kind == "text" else replace(column, fidelity="text")
+
+
+def as_declared(column: ResultColumn, declared: str, nullable: bool) -> ResultColumn:
+    """Refine a column by its declaration, which knows what the protocol does not tell."""
+    column = replace(column, source_type=declared, nullable=nullable)
+    match declared:
+        case "uuid":
+            return replace(column, type=pa.uuid(), fidelity="exact")
+        case "json":
+            return replace(column, type=pa.json_(pa.string()), fidelity="exact")
+        case "inet4" | "inet6":
+            return replace(column, fidelity="text")
+    # ``table_text`` reads FLOAT with all its digits.
+    return replace(column, type=pa.float32(), problem="") if _is_float(declared) else column
+
+
+def _is_float(declared: str) -> bool:
+    return declared.startswith("float")
+
+
+def _is_date(type_: pa.DataType | None) -> bool:
+    return type_ is not None and bool(at.is_date(type_) or at.is_timestamp(type_))
+
+
+def _is_instant_type(natural: pa.DataType | None, target: pa.DataType) -> bool:
+    return natural is not None and text.is_instant(natural) and text.is_instant(target)
+
+
+def _instants(target: Any) -> Decoder:
+    """Decode TIMESTAMP, whose text has no zone: the session's is UTC."""
+    return lambda values: text.parse(values, pa.timestamp(target.unit)).cast(target)
+
+
+def _bit_decoder(target: pa.DataType) -> Decoder:
+    def decode(values: Sequence[bytes | None]) -> pa.Array[Any]:
+        numbers = pa.array([None if value is None else int.from_bytes(value) for value in values], pa.uint64())
+        return text.checked_cast(numbers, target)
+
+    return decode
+
+
+def _zero_dates(decode: Decoder, policy: str) -> Decoder:
+    """Apply ``types.zero_dates``: NULL, or a refusal that says what the value is."""
+
+    def nulled(values: Sequence[str | None]) -> pa.Array[Any]:
+        return decode([None if value is None or _ZERO_DATE.fullmatch(value) else value for value in values])
+
+    def refused(values: Sequence[str | None]) -> pa.Array[Any]:
+        try:
+            return decode(values)
+        except pa.ArrowInvalid:
+            if any(value is not None and _ZERO_DATE.fullmatch(value) for value in values):
+                raise Refused("is a zero date (see types.zero_dates)") from None
+            raise
+
+    return nulled if policy == "null" else refused
+
+
+def _tls_cipher(cursor: Any) -> str:
+    cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+    return str(cursor.fetchone()[1])
+
+
+def _drop(connection: Any, cursor: Any) -> None:
+    """Close the connection. One with rows left is cut off: PyMySQL would read them all first, to throw them away."""
+    result = cursor._result
+    if result is not None and result.unbuffered_active:
+        result.unbuffered_active = False
+        result.connection = None
+        connection._force_close()
+    elif connection.open:
+        connection.close()
+    cursor.connection = None

@@ -1,0 +1,313 @@
+"""PostgreSQL through psycopg 3: a cursor of the server's, read in text form, and Arrow parses the text."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import pyarrow as pa
+
+from rivet_core.api import (
+    Check,
+    QueryError,
+    RivetError,
+    SourceDenied,
+    SourceError,
+    SourceUnavailable,
+)
+from rivet_core.builtin.sqlalchemy import text
+from rivet_core.builtin.sqlalchemy.backend import Backend, Result
+from rivet_core.builtin.sqlalchemy.columns import MAX_DECIMAL_DIGITS, ResultColumn
+from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
+
+if TYPE_CHECKING:
+    import sqlalchemy
+
+    from rivet_core.api import Query, TableName
+    from rivet_core.builtin.sqlalchemy.stream import Row
+    from rivet_core.builtin.sqlalchemy.text import Decoder
+
+#: Types of ``pg_catalog`` that keep their kind. Every other type is exported as the text that PostgreSQL gives and
+#: takes back. ``numeric`` depends on its precision.
+EXACT_TYPES: Final[dict[str, pa.DataType]] = {
+    "bool": pa.bool_(),
+    "int2": pa.int16(),
+    "int4": pa.int32(),
+    "int8": pa.int64(),
+    "oid": pa.uint32(),
+    "float4": pa.float32(),
+    "float8": pa.float64(),
+    "text": pa.string(),
+    "varchar": pa.string(),
+    "bpchar": pa.string(),
+    "char": pa.string(),
+    "name": pa.string(),
+    "bytea": pa.binary(),
+    "date": pa.date32(),
+    "time": pa.time64("us"),
+    "timestamp": pa.timestamp("us"),
+    "timestamptz": pa.timestamp("us", "UTC"),
+    "uuid": pa.uuid(),
+    "json": pa.json_(pa.string()),
+    "jsonb": pa.json_(pa.string()),
+}
+
+# Rows of one FETCH: each is a statement of its own, so statement_timeout sees short ones.
+_FETCH_ROWS: Final = 10_000
+# Rows that libpq hands over at once; it holds no more of them, however large they are.
+_CHUNK_ROWS: Final = 16
+# The text forms that the decoders read, whatever the server's or the role's settings are.
+_SESSION: Final = (
+    "SET TIME ZONE 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; "
+    "SET extra_float_digits = 3; SET bytea_output = 'hex'"
+)
+_SHORT_CHARACTERS: Final = 1000
+_CANCEL_SECONDS: Final = 5.0
+_NO_PRECISION: Final = "has no precision, so no decimal holds every value"
+
+_COLUMNS: Final = """
+SELECT t.typname, n.nspname, t.typoutput = 'array_out'::regproc AND t.typdelim = ',',
+       coalesce(b.typname, e.typname), coalesce(bn.nspname, en.nspname),
+       CASE WHEN e.typtype = 'd' THEN e.typtypmod ELSE c.typmod END,
+       format_type(c.oid, c.typmod)
+FROM unnest(%s::oid[], %s::int4[]) WITH ORDINALITY AS c (oid, typmod, position)
+JOIN pg_catalog.pg_type t ON t.oid = c.oid
+JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem
+LEFT JOIN pg_catalog.pg_namespace en ON en.oid = e.typnamespace
+LEFT JOIN pg_catalog.pg_type b ON b.oid = e.typbasetype
+LEFT JOIN pg_catalog.pg_namespace bn ON bn.oid = b.typnamespace
+ORDER BY c.position
+"""
+_NOT_NULL: Final = """
+SELECT attname FROM pg_catalog.pg_attribute
+WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attnotnull
+"""
+
+
+@dataclass(frozen=True)
+class _Type:
+    """A row of the catalogue; for an array, of its items."""
+
+    name: str
+    typmod: int
+    is_array: bool
+    source_type: str
+
+
+class Postgres(Backend):
+    """PostgreSQL and what speaks its protocol."""
+
+    name: ClassVar[str] = "postgres"
+
+    def prepare(self, connection: Any) -> None:
+        """Set the forms of text, UTC, and read-only transactions."""
+        connection.autocommit = True
+        connection.execute(_SESSION)
+        connection.autocommit = False
+        connection.read_only = True
+
+    @contextmanager
+    def run(self, query: Query) -> Iterator[Result]:
+        """Declare a cursor in a read-only transaction and fetch from it."""
+        statement, params = self.statement(query)
+        with self.failures():
+            connection = self.connect()
+        rows = self._fetch(connection)
+        try:
+            declare = f"DECLARE rivet_read NO SCROLL CURSOR FOR\n{statement}"
+            with self.failures(declare if params is None else ""):
+                self._load_as_text(connection)
+                # Every row will be fetched, so the plan for all of them is the best, not that for the first ones.
+                connection.execute("SET LOCAL cursor_tuple_fraction = 1")
+                connection.execute(declare, params)
+                columns = self._columns(connection, query.table)
+            yield Result(columns, rows)
+        finally:
+            _drop(connection)
+            rows.close()
+
+    def _load_as_text(self, connection: Any) -> None:
+        """Make psycopg hand over what the server sent; ``bytea`` is decoded, which halves its size."""
+        loader = self.driver.types.string.TextLoader
+        for info in connection.adapters.types:
+            if info.name != "bytea":
+                connection.adapters.register_loader(info.oid, loader)
+            if info.array_oid:
+                connection.adapters.register_loader(info.array_oid, loader)
+
+    def _fetch(self, connection: Any) -> Generator[Row]:
+        size = _CHUNK_ROWS if self.driver.capabilities.has_stream_chunked() else 1
+        with connection.cursor() as cursor:
+            fetched = _FETCH_ROWS
+            while fetched == _FETCH_ROWS:
+                fetched = 0
+                command = f"FETCH FORWARD {_FETCH_ROWS} FROM rivet_read"
+                for fetched, row in enumerate(cursor.stream(command, size=size), start=1):  # noqa: B007  counted here
+                    yield row
+
+    def _columns(self, connection: Any, table: TableName | None) -> Sequence[ResultColumn]:
+        described = connection.pgconn.describe_portal(b"rivet_read")
+        positions = range(described.nfields)
+        names = [described.fname(position).decode() for position in positions]
+        oids = [described.ftype(position) for position in positions]
+        typmods = [described.fmod(position) for position in positions]
+        types = [_catalogued(row) for row in connection.execute(_COLUMNS, (oids, typmods))]
+        not_null: set[str] = set()
+        if table is not None:
+            not_null = {name for (name,) in connection.execute(_NOT_NULL, (self.quoted(table),))}
+        return [
+            replace(result_column(name, type_), nullable=name not in not_null)
+            for name, type_ in zip(names, types, strict=True)
+        ]
+
+    def decoder(self, column: ResultColumn, target: pa.DataType, overridden: bool) -> Decoder | None:
+        """Decode the server's text."""
+        if column.numeric == "array":
+            items = target.value_type if isinstance(target, pa.ListType) else pa.string()
+            return text.decoder(None, target) if text.convertible(None, items) else None
+        return text.decoder(column.type, target) if text.convertible(column.type, target) else None
+
+    def approximate_rows(self, table: TableName) -> int | None:
+        """Return the planner's estimate, as of the last ANALYZE."""
+        rows = self.fetch_all(
+            "SELECT reltuples::bigint FROM pg_catalog.pg_class"
+            " WHERE oid = to_regclass(:name) AND relkind IN ('r', 'm')",
+            {"name": self.quoted(table)},
+        )
+        return int(rows[0][0]) if rows and rows[0][0] >= 0 else None
+
+    def server_checks(self, connection: sqlalchemy.Connection) -> Iterator[Check]:
+        """Report version, TLS and clock."""
+        row = connection.exec_driver_sql(
+            "SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp())::float8"
+        ).one()
+        yield version_check(f"PostgreSQL {row[0]}")
+        driver_connection: Any = connection.connection.dbapi_connection
+        yield tls_check(bool(driver_connection.pgconn.ssl_in_use), required=self.tls_required)
+        yield clock_check(row[1])
+        yield read_only_check(True)
+
+    def failure(self, error: Exception, statement: str = "") -> RivetError:
+        """Map by SQLSTATE (manual, appendix A); a failed connection has none and goes by its message."""
+        state = getattr(error, "sqlstate", None)
+        if state is None:
+            return _connection_failure(str(error))
+        diagnostics: Any = getattr(error, "diag", None)
+        if state in _NAMING:
+            # These messages quote names, never values.
+            return QueryError(f"PostgreSQL refuses the query: {diagnostics.message_primary}", hint="check the names")
+        if state == "42601":
+            position = int(getattr(diagnostics, "statement_position", None) or 0)
+            line = statement.count("\n", 0, position)
+            where = f" in line {line}" if position and line else ""
+            return QueryError(f"the query has a syntax error{where}", hint="try it in psql")
+        for prefix, build, message, hint in _FAILURES:
+            if state.startswith(prefix):
+                return build(f"{message} (SQLSTATE {state})", hint=hint)
+        return SourceError(f"PostgreSQL failed with SQLSTATE {state}")
+
+
+def result_column(name: str, type_: _Type) -> ResultColumn:
+    """Map one column of a result."""
+    kind, typmod = type_.name, type_.typmod
+    if kind == "numeric":
+        precise = decimal_type(typmod)
+        if precise is None:
+            problem = _NO_PRECISION if typmod < 0 else f"has more than {MAX_DECIMAL_DIGITS} digits"
+            return ResultColumn(
+                name,
+                type_.source_type,
+                None,
+                problem=problem,
+                numeric="array" if type_.is_array else "value",
+            )
+        item: pa.DataType = precise
+    else:
+        item = EXACT_TYPES.get(kind, pa.string())
+    short = kind in {"varchar", "bpchar"} and 0 < typmod <= _SHORT_CHARACTERS
+    return ResultColumn(
+        name,
+        type_.source_type,
+        pa.list_(item) if type_.is_array else item,
+        fidelity="exact" if kind == "numeric" or kind in EXACT_TYPES else "text",
+        short=not type_.is_array and (short or kind in {"name", "char"}),
+    )
+
+
+def decimal_type(typmod: int) -> pa.DataType | None:
+    """Return the decimal of a ``numeric``'s type modifier; ``None`` without precision or beyond Arrow's.
+
+    The modifier holds the precision in its upper half and the scale in 11 signed bits (numeric.c). A negative scale
+    becomes further digits, and a scale above the precision a precision of that many, for Parquet has neither.
+    """
+    if typmod < 0:
+        return None
+    precision = ((typmod - 4) >> 16) & 0xFFFF
+    scale = (((typmod - 4) & 0x7FF) ^ 1024) - 1024
+    if scale < 0:
+        precision, scale = precision - scale, 0
+    precision = max(precision, scale)
+    if precision > MAX_DECIMAL_DIGITS:
+        return None
+    return pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
+
+
+def _catalogued(row: Sequence[str]) -> _Type:
+    name, schema, is_array, item, item_schema, typmod, source_type = row
+    if is_array == "t":
+        name, schema = item, item_schema
+    # A user's own type may have any name.
+    return _Type(name if schema == "pg_catalog" else "", int(typmod), is_array == "t", source_type)
+
+
+def _drop(connection: Any) -> None:
+    """Close the connection, after cancelling what still runs: the server would go on until it next writes."""
+    if connection.info.transaction_status.name == "ACTIVE":
+        with suppress(Exception):
+            connection.cancel_safe(timeout=_CANCEL_SECONDS)
+    connection.close()
+
+
+# undefined or ambiguous column, function, table, schema, parameter
+_NAMING: Final = frozenset({"42703", "42702", "42883", "42P01", "3F000", "42P02"})
+_FAILURES: Final[tuple[tuple[str, type[RivetError], str, str], ...]] = (
+    ("28", SourceDenied, "PostgreSQL refuses the user or the password", "check user and password"),
+    ("42501", SourceDenied, "PostgreSQL denies the access", "grant SELECT on what the query reads"),
+    ("3D000", QueryError, "PostgreSQL has no database of this name", "check database"),
+    ("25006", QueryError, "the query would write, and Rivet only reads", "use SELECT alone"),
+    ("42", QueryError, "PostgreSQL refuses the query", "try it in psql"),
+    ("22", QueryError, "the query fails on a value, as in a division by zero or a cast", "try it in psql"),
+    ("0A", QueryError, "PostgreSQL does not support the query", "try it in psql"),
+    ("57014", SourceError, "the statement was cancelled", "see statement_timeout"),
+    ("57", SourceUnavailable, "PostgreSQL shut down or ended the connection", "run the command again"),
+    ("08", SourceUnavailable, "the connection to PostgreSQL was lost", "run the command again"),
+    ("25P03", SourceUnavailable, "PostgreSQL ended an idle transaction", "see idle_in_transaction_session_timeout"),
+    ("40", SourceUnavailable, "PostgreSQL rolled the read back", "run the command again"),
+    ("53", SourceUnavailable, "PostgreSQL lacks resources", "see max_connections, memory and disk of the server"),
+)
+
+
+def _connection_failure(message: str) -> RivetError:
+    lowered = message.lower()
+    if any(words in lowered for words in ("password authentication", "authentication failed", "no password supplied")):
+        return SourceDenied("PostgreSQL refuses the user or the password", hint="check user and password")
+    if "pg_hba.conf" in lowered:
+        return SourceDenied(
+            "PostgreSQL has no rule that lets this user in from here", hint="see pg_hba.conf, and whether it wants TLS"
+        )
+    if "role" in lowered and "does not exist" in lowered:
+        return SourceDenied("PostgreSQL does not know the user", hint="check user")
+    if "database" in lowered and "does not exist" in lowered:
+        return QueryError("PostgreSQL has no database of this name", hint="check database")
+    if "ssl" in lowered or "certificate" in lowered:
+        return SourceUnavailable(
+            "no TLS connection to PostgreSQL: " + message.strip().splitlines()[-1],
+            hint="check tls.mode and tls.ca_file",
+        )
+    return SourceUnavailable(
+        "cannot connect to PostgreSQL, or the connection was lost: " + " ".join(message.split()),
+        hint="check host and port, and whether the server runs",
+    )

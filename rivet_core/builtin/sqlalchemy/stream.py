@@ -1,0 +1,158 @@
+"""Turns rows of a driver into record batches of bounded size, holding few rows as Python objects at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import pyarrow as pa
+
+from rivet_core.api import BatchStream, ValueRefused
+from rivet_core.builtin.sqlalchemy.columns import Reader, override_hint
+from rivet_core.builtin.sqlalchemy.text import Refused
+from rivet_core.contract.types import type_name
+
+Row = Sequence[Any]
+#: Says where a row is: its number, counted from 1 in reading order, and its values.
+Locate = Callable[[int, Row], str]
+
+# A row as Python objects takes about ten times its Arrow size.
+_FIRST_ROWS: Final = 64
+_MAX_ROWS: Final = 8192
+_GROWTH: Final = 4
+# Rows taken at a time from results with large values, before their size is looked at.
+_STEP: Final = 16
+_MAX_UTF8: Final = 4
+_SIZED: Final = frozenset({str, bytes, bytearray, memoryview})
+_CONVERSION_ERRORS: Final = (pa.ArrowException, ValueError, TypeError, OverflowError, ArithmeticError)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds in bytes: of one batch in Arrow, and of one value."""
+
+    batch_bytes: int
+    max_value_bytes: int
+
+
+class ArrowBatches(BatchStream):
+    """The rows of one query as record batches."""
+
+    def __init__(
+        self,
+        readers: Sequence[Reader],
+        rows: Iterator[Row],
+        limits: Limits,
+        failures: Callable[[], AbstractContextManager[None]],
+        locate: Locate,
+    ) -> None:
+        self.schema = pa.schema(
+            [pa.field(reader.column.name, reader.column.type, reader.column.nullable) for reader in readers]
+        )
+        self._readers = readers
+        self._rows = rows
+        self._limits = limits
+        self._failures = failures
+        self._locate = locate
+        self._wide = [index for index, reader in enumerate(readers) if reader.wide]
+        self._read = 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        count = _FIRST_ROWS
+        while rows := self._take(count):
+            batch = self._convert(rows)
+            self._read += len(rows)
+            bytes_per_row = max(1, batch.nbytes // len(rows))
+            count = max(1, min(self._limits.batch_bytes // bytes_per_row, count * _GROWTH, _MAX_ROWS))
+            del rows
+            yield from self._bounded(batch)
+
+    def _bounded(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """Yield the batch in pieces that respect the bound."""
+        if batch.num_rows <= 1 or batch.nbytes <= self._limits.batch_bytes:
+            yield batch
+            return
+        half = batch.num_rows // 2
+        yield from self._bounded(batch.slice(0, half))
+        yield from self._bounded(batch.slice(half))
+
+    def _take(self, count: int) -> list[Row]:
+        """Return the next rows: at most ``count``, and fewer when their values are large."""
+        if not self._wide:
+            with self._failures():
+                return list(islice(self._rows, count))
+        taken: list[Row] = []
+        size = 0
+        while len(taken) < count and size < self._limits.batch_bytes:
+            with self._failures():
+                step = list(islice(self._rows, min(_STEP, count - len(taken))))
+            if not step:
+                break
+            sizes = [len(value) for row in step for index in self._wide if (value := row[index]).__class__ in _SIZED]
+            if sizes:
+                size += sum(sizes)
+                if max(sizes) * _MAX_UTF8 > self._limits.max_value_bytes:
+                    self._check_sizes(step, self._read + len(taken))
+            taken += step
+        return taken
+
+    def _check_sizes(self, rows: Sequence[Row], before: int) -> None:
+        for number, row in enumerate(rows, start=before + 1):
+            for index in self._wide:
+                size = _size(row[index])
+                if size > self._limits.max_value_bytes:
+                    raise ValueRefused(
+                        f"column {self._readers[index].column.name!r}, {self._locate(number, row)}: the value has "
+                        f"{size} bytes, more than max_value_bytes ({self._limits.max_value_bytes})",
+                        hint="raise max_value_bytes and memory_budget together, or leave the column out",
+                    )
+
+    def _convert(self, rows: Sequence[Row]) -> pa.RecordBatch:
+        arrays = []
+        for reader, values in zip(self._readers, zip(*rows, strict=True), strict=True):
+            try:
+                array = reader.decode(values)
+            except _CONVERSION_ERRORS:
+                raise self._refusal(reader, values, rows) from None
+            if array.null_count and not reader.column.nullable:
+                raise self._refusal(reader, values, rows)
+            arrays.append(array)
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def _refusal(self, reader: Reader, values: Sequence[Any], rows: Sequence[Row]) -> ValueRefused:
+        """Find the first value that cannot be kept and say where it is, not what it is."""
+        column = reader.column
+        index, reason = next(
+            ((index, reason) for index, value in enumerate(values) if (reason := _reason(reader, value))),
+            (0, f"does not fit {type_name(column.type)}"),
+        )
+        where = self._locate(self._read + index + 1, rows[index])
+        return ValueRefused(
+            f"column {column.name!r} ({column.source_type}), {where}: the value {reason}",
+            hint=override_hint(column.name),
+        )
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "surrogatepass"))
+    return len(value) if value.__class__ in _SIZED else 0
+
+
+def _reason(reader: Reader, value: object) -> str:
+    """Return why the value is refused; empty if it is not."""
+    column = reader.column
+    if value is None:
+        return "" if column.nullable else "is NULL, but the column is declared NOT NULL"
+    try:
+        array = reader.decode([value])
+    except Refused as refused:
+        return f"{refused} and does not fit {type_name(column.type)}"
+    except UnicodeError:
+        return "is no valid UTF-8 text"
+    except _CONVERSION_ERRORS:
+        return f"does not fit {type_name(column.type)}"
+    return "is a zero date, but the column is declared NOT NULL" if array.null_count and not column.nullable else ""

@@ -1,0 +1,282 @@
+"""Decodes values that arrive as the server's own text, a column at a time, into Arrow arrays.
+
+The parsing is Arrow's, in C++; Python looks at single values only where Arrow has no parser. Every decoder either
+keeps the value exactly or raises.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import accumulate
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types as at
+
+Decoder: TypeAlias = "Callable[[Sequence[Any]], pa.Array[Any]]"
+Parser: TypeAlias = "Callable[[Sequence[Any], Any], pa.Array[Any]]"
+Predicate: TypeAlias = Callable[[Any], bool]
+
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_CLOCK: Final = re.compile(r"(-?)(\d{2,}):([0-5]\d):([0-5]\d)(?:\.(\d{1,6}))?")
+_BOOLEANS: Final = {"t": True, "f": False, "1": True, "0": False, "true": True, "false": False}
+_ARRAY_ITEM: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,]+)', re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+
+
+class Refused(ValueError):
+    """A value has no exact form in the target type; the message says why without the value."""
+
+
+def is_uuid(type_: pa.DataType) -> bool:
+    """Whether values are UUIDs."""
+    return isinstance(type_, pa.UuidType)
+
+
+def is_json(type_: pa.DataType) -> bool:
+    """Whether values are JSON texts."""
+    return isinstance(type_, pa.JsonType)
+
+
+def is_naive(type_: pa.DataType) -> bool:
+    """Whether values are timestamps without a time zone."""
+    return isinstance(type_, pa.TimestampType) and type_.tz is None
+
+
+def is_instant(type_: pa.DataType) -> bool:
+    """Whether values are timestamps in UTC."""
+    return isinstance(type_, pa.TimestampType) and type_.tz is not None
+
+
+# What text keeps exactly. Binary floating point is not among it: most decimal texts have no such value.
+_PARSABLE: Final[tuple[Predicate, ...]] = (
+    at.is_string,
+    at.is_boolean,
+    at.is_integer,
+    at.is_decimal,
+    at.is_date32,
+    at.is_timestamp,
+    at.is_time,
+    at.is_duration,
+    is_uuid,
+    is_json,
+)
+_LOSSLESS: Final[tuple[tuple[Predicate, tuple[Predicate, ...]], ...]] = (
+    (at.is_string, _PARSABLE),
+    (at.is_boolean, (at.is_integer,)),
+    (at.is_integer, (at.is_integer, at.is_decimal, at.is_boolean, at.is_floating)),
+    (at.is_floating, (at.is_floating,)),
+    (at.is_decimal, (at.is_decimal, at.is_integer)),
+    (at.is_date, (is_naive,)),
+    (is_naive, (is_naive, at.is_date32)),
+    (is_instant, (is_instant,)),
+    (at.is_time, (at.is_time, at.is_duration)),
+    (at.is_duration, (at.is_duration, at.is_time)),
+    (is_uuid, (at.is_binary, at.is_fixed_size_binary)),
+    (at.is_binary, (is_uuid, at.is_fixed_size_binary)),
+)
+
+
+def parsable(target: pa.DataType) -> bool:
+    """Whether text keeps values of ``target`` exactly, so that ``parse`` may read them from it."""
+    return any(matches(target) for matches in _PARSABLE)
+
+
+def convertible(natural: pa.DataType | None, target: pa.DataType) -> bool:
+    """Whether values of a column can be exported as ``target`` without loss, each value checked.
+
+    Args:
+        natural: what the column maps to by itself; ``None`` for a numeric without precision.
+    """
+    if at.is_string(target) or natural == target:
+        return True
+    if natural is None:
+        return bool(at.is_decimal(target) or at.is_integer(target))
+    if isinstance(natural, pa.ListType):
+        return isinstance(target, pa.ListType) and convertible(natural.value_type, target.value_type)
+    return any(source(natural) and any(accepts(target) for accepts in targets) for source, targets in _LOSSLESS)
+
+
+def decoder(natural: pa.DataType | None, target: pa.DataType) -> Decoder:
+    """Return what decodes a column's values to ``target``; ``convertible`` says whether it can."""
+    if natural is not None and natural != target:
+        if at.is_binary(natural):
+            return partial(_from_bytes, target=target)
+        if at.is_string(natural):
+            return partial(_from_free_text, target=target)
+    known = natural if natural is not None else pa.decimal128(38, 0)
+    if any(source(known) and accepts(target) for source, accepts in _BY_CAST):
+        return partial(_through, natural=known, target=target)
+    return partial(parse, target=target)
+
+
+# Where the text of the one type is no text of the other.
+_BY_CAST: Final[tuple[tuple[Predicate, Predicate], ...]] = (
+    (at.is_boolean, at.is_integer),
+    (at.is_integer, at.is_floating),
+    (at.is_floating, at.is_floating),
+    (at.is_decimal, at.is_integer),
+    (is_naive, at.is_date32),
+    (is_uuid, at.is_binary),
+    (is_uuid, at.is_fixed_size_binary),
+)
+
+
+def parse(values: Sequence[Any], target: pa.DataType) -> pa.Array[Any]:
+    """Parse one column of text (``None`` for NULL; bytes where ``target`` is binary) to ``target``.
+
+    Raises:
+        Refused: a value has no exact form in ``target``.
+        pa.ArrowException: the same, as Arrow says it.
+    """
+    for matches, build in _PARSERS:
+        if matches(target):
+            return build(values, target)
+    strings: pa.Array[Any] = pa.array(values, pa.string())
+    return strings if at.is_string(target) else strings.cast(target)
+
+
+def clock_microseconds(text: str) -> int:
+    """Return the microseconds of ``[-]HH:MM:SS[.ffffff]`` with any number of hours."""
+    found = _CLOCK.fullmatch(text)
+    if found is None:
+        raise Refused("is no time of the form HH:MM:SS")
+    sign, hours, minutes, seconds, fraction = found.groups(default="")
+    micros = (int(hours) * 3600 + int(minutes) * 60 + int(seconds)) * 1_000_000 + int(fraction.ljust(6, "0"))
+    return -micros if sign else micros
+
+
+def _parse_booleans(values: Sequence[str | None], target: pa.DataType) -> pa.Array[Any]:
+    try:
+        return pa.array([None if value is None else _BOOLEANS[value] for value in values], target)
+    except KeyError:
+        raise Refused("is neither true nor false") from None
+
+
+def _parse_times(values: Sequence[str | None], target: pa.DataType) -> pa.Array[Any]:
+    # Arrow parses timestamps but not times of day.
+    moments = pa.array([None if value is None else f"1970-01-01 {value}" for value in values], pa.string())
+    return moments.cast(pa.timestamp("us")).cast(pa.time64("us")).cast(target)
+
+
+def _parse_durations(values: Sequence[str | None], target: pa.DataType) -> pa.Array[Any]:
+    micros = [None if value is None else clock_microseconds(value) for value in values]
+    return pa.array(micros, pa.duration("us")).cast(target)
+
+
+def _parse_bytes(values: Sequence[str | bytes | None], target: pa.DataType) -> pa.Array[Any]:
+    return pa.array([_unhex(value) if isinstance(value, str) else value for value in values], target)
+
+
+def _unhex(value: str) -> bytes:
+    if not value.startswith("\\x"):
+        raise Refused("is no hexadecimal bytea")
+    return bytes.fromhex(value[2:])
+
+
+def _parse_json(values: Sequence[str | None], target: Any) -> pa.Array[Any]:
+    return pa.ExtensionArray.from_storage(target, pa.array(values, pa.string()))
+
+
+def _parse_uuids(values: Sequence[str | None], target: Any) -> pa.Array[Any]:
+    if not all(value is None or _UUID.fullmatch(value) for value in values):
+        raise Refused("is no UUID")
+    raw = [None if value is None else bytes.fromhex(value.replace("-", "")) for value in values]
+    return pa.ExtensionArray.from_storage(target, pa.array(raw, pa.binary(16)))
+
+
+def _parse_arrays(values: Sequence[str | None], target: Any) -> pa.Array[Any]:
+    """Parse PostgreSQL's array output (manual 8.15.6) of one dimension with the default lower bound."""
+    lists = [None if value is None else _array_items(value) for value in values]
+    items = [item for entry in lists if entry is not None for item in entry]
+    offsets = pa.array(accumulate((len(entry or ()) for entry in lists), initial=0), pa.int32())
+    mask = pa.array([entry is None for entry in lists], pa.bool_())
+    return pa.ListArray.from_arrays(offsets, parse(items, target.value_type), type=target, mask=mask)
+
+
+def _array_items(text: str) -> list[str | None]:
+    if text == "{}":
+        return []
+    if text[0] != "{" or text[1] == "{":
+        raise Refused("is an array of several dimensions or with bounds of its own")
+    inner = text[1:-1]
+    if '"' not in inner:
+        return [None if item == "NULL" else item for item in inner.split(",")]
+    return [
+        (None if bare == "NULL" else bare) if bare else _ESCAPED.sub(r"\1", quoted)
+        for quoted, bare in _ARRAY_ITEM.findall(inner)
+    ]
+
+
+_PARSERS: Final[tuple[tuple[Predicate, Parser], ...]] = (
+    (at.is_boolean, _parse_booleans),
+    (at.is_time, _parse_times),
+    (at.is_duration, _parse_durations),
+    (at.is_binary, _parse_bytes),
+    (at.is_list, _parse_arrays),
+    (is_uuid, _parse_uuids),
+    (is_json, _parse_json),
+)
+
+
+def _through(values: Sequence[str | None], natural: pa.DataType, target: pa.DataType) -> pa.Array[Any]:
+    """Decode as what the column is, cast, and prove by casting back that nothing was lost."""
+    array: Any = parse(values, natural)
+    return array.storage.cast(target) if is_uuid(natural) else checked_cast(array, target)
+
+
+def checked_cast(array: pa.Array[Any], target: pa.DataType) -> pa.Array[Any]:
+    """Cast and prove by casting back that no value changed.
+
+    Raises:
+        Refused: a value changed.
+        pa.ArrowInvalid: a value does not fit.
+    """
+    cast = array.cast(target)
+    back = cast.cast(array.type)
+    same: Any = pc.equal(back, array)
+    if at.is_floating(array.type):
+        same = pc.or_(same, pc.and_(pc.is_nan(back), pc.is_nan(array)))
+    if not pc.all(same, min_count=0).as_py():
+        raise Refused("would change")
+    return cast
+
+
+def _from_free_text(values: Sequence[str | None], target: pa.DataType) -> pa.Array[Any]:
+    """Parse text of the user's, which need not be canonical as the server's is."""
+    array = parse(values, target)
+    if at.is_integer(target) and not array.cast(pa.string()).equals(pa.array(values, pa.string())):
+        raise Refused("is no integer in its plain form")
+    if is_json(target):
+        check_json(values)
+    return array
+
+
+def check_json(values: Iterable[object]) -> None:
+    """Refuse text that is no JSON (RFC 8259).
+
+    Raises:
+        Refused: a text is none.
+    """
+    for value in values:
+        if isinstance(value, str):
+            try:
+                json.loads(value, parse_constant=_refuse_constant)
+            except ValueError:
+                raise Refused("is no JSON") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _from_bytes(values: Sequence[bytes | None], target: pa.DataType) -> pa.Array[Any]:
+    if at.is_string(target):
+        return pa.array([None if value is None else value.decode("utf-8") for value in values], target)
+    if isinstance(target, pa.UuidType):
+        return pa.ExtensionArray.from_storage(target, pa.array(values, pa.binary(16)))
+    return pa.array(values, target)
