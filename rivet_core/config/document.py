@@ -125,10 +125,7 @@ class _Reader:
     def read(self, node: yaml.Node, path: FieldPath) -> object:
         """Return what ``node`` says; ``path`` is where it stands."""
         position = self.positions.setdefault(path, _position(node.start_mark))
-        self._values += 1
-        if self._values > _MAX_VALUES:
-            self._problems.add("the aliases of this file expand to too many values", hint="write fewer aliases")
-            self._problems.raise_if_any()
+        self._count()
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
         if id(node) in self._open:
@@ -145,6 +142,12 @@ class _Reader:
         self._refuse_tag(position, path)
         return None
 
+    def _count(self) -> None:
+        self._values += 1
+        if self._values > _MAX_VALUES:
+            self._problems.add("the aliases of this file expand to too many values", hint="write fewer aliases")
+            self._problems.raise_if_any()
+
     def _mapping(self, node: yaml.MappingNode, path: FieldPath) -> dict[str, object]:
         values: dict[str, object] = {}
         for key, value in self._entries(node, path).values():
@@ -158,6 +161,7 @@ class _Reader:
         own: dict[str, tuple[yaml.ScalarNode, yaml.Node]] = {}
         merged: dict[str, tuple[yaml.ScalarNode, yaml.Node]] = {}
         for key, value in self._rejoined(node):
+            self._count()
             position = _position(key.start_mark)
             if not isinstance(key, yaml.ScalarNode):
                 self._problems.add("a key must be text", position=position, path=path, hint=_FLOW_HINT)

@@ -68,8 +68,9 @@ def read_text(path: Path) -> str:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}", hint="check the path and the current directory") from None
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from None
+    except (OSError, ValueError) as error:  # ValueError: NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else "no valid path"
+        raise ConfigError(f"cannot read {path}: {reason}", hint="check the path and its permissions") from None
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path} is larger than {MAX_BYTES // 1_000_000} MB", hint="is it the right file?")
     try:
@@ -190,6 +191,7 @@ class _Loader:
         if len(given) != 1:
             what = f"has {' and '.join(given)}" if given else "has nothing to export"
             self._validator.complain(path, what, "set exactly one of table, query and query_file")
+            return None
         if "query_file" not in given:
             query = raw.get("query")
             return query if isinstance(query, str) else None

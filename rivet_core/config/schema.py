@@ -24,8 +24,8 @@ _NARROW: Final = ("integer", "number", "boolean", "null")
 def config_json_schema(registry: Registry) -> Schema:
     """Return a JSON Schema (2020-12) that validates and completes ``rivet.yaml``.
 
-    Sections of plugins are told apart by their ``type``. A value that the environment fills (``${VAR}``) is valid
-    wherever the file may have one.
+    Sections of plugins are told apart by their ``type``. ``${VAR}`` is valid wherever the loader reads it, but for
+    ``type`` and ``format``, which decide what else is valid.
     """
     schema = RivetSection.model_json_schema()
     definitions: Schema = schema.setdefault("$defs", {})
@@ -150,6 +150,6 @@ def _allow_references(schema: Any) -> None:
 
 def _with_reference(field: Schema) -> Schema:
     choices = field.get("anyOf", [{name: value for name, value in field.items() if name not in _ANNOTATIONS}])
-    if not all(choice.get("type") in _NARROW or "enum" in choice or "pattern" in choice for choice in choices):
+    if not all(choice.get("type") in _NARROW or choice.keys() & {"enum", "const", "pattern"} for choice in choices):
         return field
     return {**{name: field[name] for name in _ANNOTATIONS if name in field}, "anyOf": [*choices, _REFERENCE]}

@@ -34,7 +34,7 @@ _UNITS: Final = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4} | {
     "Gi": 1024**3,
     "Ti": 1024**4,
 }
-_SIZE: Final = re.compile(r"(?P<number>\d+(\.\d+)?)\s*((?P<unit>[KMGT]i?|)B)?")
+_SIZE: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)\s*((?P<unit>[KMGT]i?|)B)?")
 # `manifest-<run id>.json` has to fit into a segment of a key: 200 bytes, 39 of them not the name.
 _MAX_NAME_BYTES: Final = 160
 
@@ -67,7 +67,7 @@ Size = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 1},
-                {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(([KMGT]i?)?B)?\s*$"},
+                {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(([KMGT]i?)?B)?\s*$"},
             ]
         }
     ),
@@ -212,7 +212,9 @@ class RivetSection(Section):
     """The whole of rivet.yaml."""
 
     source: dict[str, Any] = Field(description="The database: its type and the fields of that type.")
-    state: StateSection = Field(default=StateSection(), description="Where Rivet keeps the record of its runs.")
+    state: StateSection = Field(
+        default=StateSection(), description="The state database, which has the record of all runs."
+    )
     memory_budget: Size = Field(
         default=256_000_000, description="Resident memory that a run may use, such as 256MB or 1GiB."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from rivet_core.plugins import Registry
 
 M = TypeVar("M", bound=BaseModel)
+#: Pydantic's error types in our words; its other messages are clear as they are.
+_MESSAGES: Final = {
+    "missing": "is required",
+    "model_type": "must be a mapping of fields",
+    "dict_type": "must be a mapping of fields",
+    "list_type": "must be a list",
+    "too_short": "must have at least {min_length} item",
+}
 
 
 def load_model(registry: Registry, spec: DestinationSpec | FormatSpec | SourceSpec) -> type[BaseModel]:
@@ -91,19 +99,16 @@ def _explain(details: ErrorDetails, model: type[BaseModel], also_known: Collecti
     """Return message and hint; the value itself is never repeated, it may be a secret."""
     context = details.get("ctx", {})
     hint = str(context.get("hint", ""))
-    match details["type"]:
-        case "missing":
-            return "is required", hint
-        case "extra_forbidden":
-            return _explain_unknown(details["loc"], model, also_known)
-        case "value_error":
-            return str(context["error"]), hint
-        case "string_type":
-            return _explain_not_text(details["input"])
-        case "model_type" | "dict_type":
-            return "must be a mapping of fields", hint
-        case _:
-            return details["msg"].replace("Input should be", "must be"), hint
+    kind = details["type"]
+    if kind in _MESSAGES:
+        return _MESSAGES[kind].format_map(context), hint
+    if kind == "extra_forbidden":
+        return _explain_unknown(details["loc"], model, also_known)
+    if kind == "value_error":
+        return str(context["error"]), hint
+    if kind == "string_type":
+        return _explain_not_text(details["input"])
+    return details["msg"].replace("Input should be", "must be"), hint
 
 
 def _explain_not_text(value: object) -> tuple[str, str]:
