@@ -20,7 +20,7 @@ class TypeCase:
 
     Attributes:
         declared: the type as ``CREATE TABLE`` has it; also the column's name.
-        values: its extremes and its oddities; NULL is always tried in addition.
+        values: its extremes and its oddities; NULL is always tried in addition where the column takes it.
         refused: values that the engine can store and that no file can hold without loss; each must be an error.
         note: what the published page says about it.
         null: whether the column takes NULL.

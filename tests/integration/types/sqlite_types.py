@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date, datetime, time
 from decimal import Decimal
+from uuid import UUID
 
 from integration.types.cases import STRINGS, Engine, TypeCase, Unmappable, Value, same
 
@@ -17,7 +19,7 @@ CASES = (
     TypeCase("UNSIGNED BIG INT", same(*INT64), refused=("text",), note="SQLite itself holds 64 signed bits"),
     TypeCase("BOOLEAN", (Value(0, False), Value(1, True)), refused=("yes", 2)),
     *(
-        TypeCase(declared, same(1.7976931348623157e308, 5e-324, 0.1, -0.0), refused=("text",))
+        TypeCase(declared, (*same(1.7976931348623157e308, 5e-324, 0.1, math.inf), Value(-0.0, 0.0)), refused=("text",))
         for declared in ("REAL", "DOUBLE", "DOUBLE PRECISION", "FLOAT")
     ),
     TypeCase(
@@ -45,7 +47,12 @@ CASES = (
         )
     ),
     TypeCase("BLOB", same(b"", bytes(range(256))), refused=("text",)),
-    TypeCase("DATE", (Value("0001-01-01", date(1, 1, 1)), Value("9999-12-31", date(9999, 12, 31))), refused=("soon",)),
+    TypeCase(
+        "DATE",
+        (Value("0001-01-01", date(1, 1, 1)), Value("9999-12-31", date(9999, 12, 31))),
+        refused=("soon", 20000, "2026-02-30"),
+        note="ISO 8601 text",
+    ),
     TypeCase(
         "DATETIME",
         (
@@ -53,11 +60,24 @@ CASES = (
             Value("9999-12-31 23:59:59.999999", datetime(9999, 12, 31, 23, 59, 59, 999999)),
             Value("2026-11-22T12:00:00", datetime(2026, 11, 22, 12)),
         ),
-        refused=("soon",),
+        refused=("soon", 1700000000, "2026-11-22 12:00:00+02:00", "2026-11-22 12:00:00Z"),
+        note="ISO 8601 text without a zone",
     ),
-    TypeCase("TIMESTAMP", (Value("2026-11-22 12:00:00.000001", datetime(2026, 11, 22, 12, 0, 0, 1)),)),
-    TypeCase("TIME", (Value("23:59:59.999999", time(23, 59, 59, 999999)), Value("00:00:00", time()))),
-    TypeCase("JSON", same('{"b": 1,  "a": "é😀"}', "null", '""')),
+    TypeCase(
+        "TIMESTAMP", (Value("2026-11-22 12:00:00.000001", datetime(2026, 11, 22, 12, 0, 0, 1)),), refused=("soon",)
+    ),
+    TypeCase(
+        "TIME", (Value("23:59:59.999999", time(23, 59, 59, 999999)), Value("00:00:00", time())), refused=("25:00:00",)
+    ),
+    TypeCase("JSON", same('{"b": 1,  "a": "é😀"}', "null", '""'), refused=("{bad",)),
+    *(
+        TypeCase(
+            declared,
+            (Value(str(UUID(int=0)), UUID(int=0)), Value("F" * 8 + "-ffff" * 3 + "-" + "f" * 12, UUID(int=2**128 - 1))),
+            refused=("text",),
+        )
+        for declared in ("UUID", "GUID")
+    ),
 )
 
 UNMAPPABLE = (
