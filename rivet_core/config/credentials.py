@@ -9,7 +9,7 @@ from rivet_core.api import register_secret
 
 # From the user name to the last @: what a password with an unescaped @ or / really is.
 _PASSWORD = re.compile(r"[^:/?#]+://[^:/@]*:(?P<password>.*)@", re.DOTALL)
-_QUERY_PASSWORD = re.compile(r"[?&](?:password|passwd|pwd)=(?P<password>[^&#]*)", re.IGNORECASE)
+_PARAMETER = re.compile(r"[?&][^=&#]*(?:pass|pwd|secret|token)[^=&#]*=(?P<password>[^&#]*)", re.IGNORECASE)
 
 
 def register_url_credentials(url: str) -> None:
@@ -24,7 +24,7 @@ def register_url_credentials(url: str) -> None:
     else:
         if parsed.password:
             register_secret(str(parsed.password))
-    for pattern in (_PASSWORD, _QUERY_PASSWORD):
+    for pattern in (_PASSWORD, _PARAMETER):
         for match in pattern.finditer(url):
             register_secret(match["password"])
             register_secret(unquote(match["password"]))

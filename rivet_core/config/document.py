@@ -94,10 +94,10 @@ def read_document(
     except yaml.YAMLError as error:
         message, hint, position = _explain(error, text)
         problems.add(message, position=position, hint=hint)
-        problems.raise_if_any()
+        raise problems.error() from None
     except RecursionError:
         problems.add("the YAML is nested too deeply", hint="a configuration needs no more than six levels")
-        problems.raise_if_any()
+        raise problems.error() from None
     reader = _Reader(text, problems, environ, is_verbatim)
     data = None if root is None else reader.read(root, ())
     return Document(data, reader.positions, frozenset(reader.unresolved))
@@ -146,7 +146,7 @@ class _Reader:
         self._values += 1
         if self._values > _MAX_VALUES:
             self._problems.add("the aliases of this file expand to too many values", hint="write fewer aliases")
-            self._problems.raise_if_any()
+            raise self._problems.error()
 
     def _mapping(self, node: yaml.MappingNode, path: FieldPath) -> dict[str, object]:
         values: dict[str, object] = {}

@@ -50,7 +50,7 @@ def load(path: Path, registry: Registry, environ: Mapping[str, str] = os.environ
         text = read_text(path)
     except ConfigError as error:
         problems.add_error(error, position=None, path=())
-        problems.raise_if_any()
+        raise problems.error() from None
     document = read_document(text, problems, environ=environ, is_verbatim=_is_query)
     register_credentials(document.data)
     loader = _Loader(path, document, problems, registry, environ)
@@ -114,8 +114,7 @@ class _Loader:
             what = "is empty" if root is None else "is no mapping of fields"
             hint = "it needs at least the fields source and exports"
             self._problems.add(f"the file {what}", position=self._document.position(()), hint=hint)
-            self._problems.raise_if_any()
-            raise AssertionError("unreachable")
+            raise self._problems.error()
         section = self._validator.validate(RivetSection, root, lambda loc: loc)
         source = self._source(root.get("source"))
         state_url = self._state_url(root.get("state"))
@@ -128,9 +127,8 @@ class _Loader:
         self._refuse_overlaps(raw_exports, choices)
         if section is not None:
             self._check_budget(section)
-        self._problems.raise_if_any()
-        if section is None or source is None or state_url is None:
-            raise AssertionError("a problem without a message")
+        if self._problems or section is None or source is None or state_url is None:
+            raise self._problems.error()
         exports = tuple(_export(item, choices[index]) for index, item in enumerate(section.exports))
         return Config(self._path, self._base_dir, source, state_url, section.memory_budget, exports)
 

@@ -78,14 +78,15 @@ class ProblemCollector:
         """Record the message and the hint of an error."""
         self.add(error.message, position=position, path=path, hint=error.hint)
 
-    def raise_if_any(self) -> None:
-        """Raise ``ConfigProblems`` with everything recorded so far."""
-        if self._problems:
-            # Redacted once more: a credential may have become known after a problem was recorded.
-            raise ConfigProblems(
-                replace(problem, message=redact(problem.message), hint=redact(problem.hint))
-                for problem in self._problems
-            )
+    def __bool__(self) -> bool:
+        return bool(self._problems)
+
+    def error(self) -> ConfigProblems:
+        """Return the error that holds everything recorded so far."""
+        # Redacted once more: a credential may have become known after a problem was recorded.
+        return ConfigProblems(
+            replace(problem, message=redact(problem.message), hint=redact(problem.hint)) for problem in self._problems
+        )
 
 
 def field_name(path: FieldPath) -> str:

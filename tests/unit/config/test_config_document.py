@@ -16,7 +16,8 @@ from rivet_core.config.problems import ProblemCollector
 def read(text, environ=None, is_verbatim=lambda path: False):
     problems = ProblemCollector("rivet.yaml")
     document = read_document(text, problems, environ=environ or {}, is_verbatim=is_verbatim)
-    problems.raise_if_any()
+    if problems:
+        raise problems.error()
     return document
 
 

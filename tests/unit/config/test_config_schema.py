@@ -73,25 +73,6 @@ def test_invalid_both_ways(schema, problems_of, text):
     assert not is_valid(schema, text)
 
 
-def fields_of(schema, where="rivet.yaml"):
-    """Yield every field in ``schema`` with the path to it."""
-    if isinstance(schema, list):
-        for item in schema:
-            yield from fields_of(item, where)
-    elif isinstance(schema, dict):
-        for name, inner in schema.items():
-            if name == "properties":
-                for field, value in inner.items():
-                    yield f"{where}.{field}", value
-            yield from fields_of(inner, f"{where}.{name}")
-
-
-def test_every_field_is_described(schema):
-    fields = list(fields_of(schema))
-    assert len(fields) > 50
-    assert [path for path, field in fields if not field.get("description")] == []
-
-
 def test_defaults_are_shown(schema):
     export = schema["$defs"]["ExportSection"]["properties"]
     assert schema["properties"]["memory_budget"]["default"] == 256_000_000
