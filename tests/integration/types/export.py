@@ -12,13 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rivet_core.builtin.csv import CsvConfig, CsvFormat
-from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
-from rivet_core.builtin.sqlalchemy.source import open_source
 
 from integration.types.cases import Engine
 from rivet_core.api import Format, ReadOptions, Source, SourceColumn, SourceContext
+from rivet_core.builtin.csv import CsvConfig, CsvFormat
 from rivet_core.builtin.parquet import ParquetConfig, ParquetFormat
+from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
+from rivet_core.builtin.sqlalchemy.source import open_source
 
 GROUP_BYTES = 1 << 20
 
