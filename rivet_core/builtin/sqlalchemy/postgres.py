@@ -56,8 +56,8 @@ EXACT_TYPES: Final[dict[str, pa.DataType]] = {
 
 # Rows of one FETCH: each is a statement of its own, so statement_timeout sees short ones.
 _FETCH_ROWS: Final = 10_000
-# Rows that libpq hands over at once; it holds no more of them, however large they are.
-_CHUNK_ROWS: Final = 16
+# Rows that libpq holds at a time: few, for a value may have many megabytes, and twice that as hexadecimal text.
+_CHUNK_ROWS: Final = 4
 # The text forms that the decoders read, whatever the server's or the role's settings are.
 _SESSION: Final = (
     "SET TIME ZONE 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; "

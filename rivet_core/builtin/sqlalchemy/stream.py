@@ -23,10 +23,8 @@ Locate = Callable[[int, Row], str]
 _FIRST_ROWS: Final = 64
 _MAX_ROWS: Final = 8192
 _GROWTH: Final = 4
-# Rows taken at a time from results with large values, before their size is looked at.
-_STEP: Final = 16
 _MAX_UTF8: Final = 4
-_SIZED: Final = frozenset({str, bytes, bytearray, memoryview})
+_SIZED: Final[frozenset[type]] = frozenset({str, bytes, bytearray, memoryview})
 _CONVERSION_ERRORS: Final = (pa.ArrowException, ValueError, TypeError, OverflowError, ArithmeticError)
 
 
@@ -84,31 +82,34 @@ class ArrowBatches(BatchStream):
         if not self._wide:
             with self._failures():
                 return list(islice(self._rows, count))
+        # One pass for every row: the loop is the hottest of the source.
+        wide, enough = self._wide, self._limits.batch_bytes
+        suspicious = self._limits.max_value_bytes // _MAX_UTF8
         taken: list[Row] = []
         size = 0
-        while len(taken) < count and size < self._limits.batch_bytes:
-            with self._failures():
-                step = list(islice(self._rows, min(_STEP, count - len(taken))))
-            if not step:
-                break
-            sizes = [len(value) for row in step for index in self._wide if (value := row[index]).__class__ in _SIZED]
-            if sizes:
-                size += sum(sizes)
-                if max(sizes) * _MAX_UTF8 > self._limits.max_value_bytes:
-                    self._check_sizes(step, self._read + len(taken))
-            taken += step
+        with self._failures():
+            for row in self._rows:
+                taken.append(row)
+                for index in wide:
+                    value = row[index]
+                    if type(value) in _SIZED:
+                        length = len(value)
+                        size += length
+                        if length > suspicious:
+                            self._check_size(index, row, self._read + len(taken))
+                if size >= enough or len(taken) >= count:
+                    return taken
         return taken
 
-    def _check_sizes(self, rows: Sequence[Row], before: int) -> None:
-        for number, row in enumerate(rows, start=before + 1):
-            for index in self._wide:
-                size = _size(row[index])
-                if size > self._limits.max_value_bytes:
-                    raise ValueRefused(
-                        f"column {self._readers[index].column.name!r}, {self._locate(number, row)}: the value has "
-                        f"{size} bytes, more than max_value_bytes ({self._limits.max_value_bytes})",
-                        hint="raise max_value_bytes and memory_budget together, or leave the column out",
-                    )
+    def _check_size(self, index: int, row: Row, number: int) -> None:
+        value = row[index]
+        size = len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else len(value)
+        if size > self._limits.max_value_bytes:
+            raise ValueRefused(
+                f"column {self._readers[index].column.name!r}, {self._locate(number, row)}: the value has "
+                f"{size} bytes, more than max_value_bytes ({self._limits.max_value_bytes})",
+                hint="raise max_value_bytes and memory_budget together, or leave the column out",
+            )
 
     def _convert(self, rows: Sequence[Row]) -> pa.RecordBatch:
         arrays = []
@@ -134,12 +135,6 @@ class ArrowBatches(BatchStream):
             f"column {column.name!r} ({column.source_type}), {where}: the value {reason}",
             hint=override_hint(column.name),
         )
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, str):
-        return len(value.encode("utf-8", "surrogatepass"))
-    return len(value) if value.__class__ in _SIZED else 0
 
 
 def _reason(reader: Reader, value: object) -> str:
