@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data import postgres_orders, sqlite_orders
-from bench.measure import Contender, Quantity
+from bench.measure import CommandFailed, Contender, Quantity
 from servers.postgres import Postgres, postgres_server
 from servers.process import ServerMissing
 
@@ -138,7 +139,13 @@ def _rivet(setting: Setting, engine: str, url: str) -> Contender:
         directory.mkdir()
         config.write_text(_CONFIG.format(engine=engine))
 
-    return Contender(f"rivet run ({engine})", [RIVET, "run", "--config", str(config)], {"BENCH_URL": url}, prepare)
+    def check() -> None:
+        found = json.loads((directory / "output" / "manifest.json").read_bytes())["row_count"]
+        if found != setting.rows:
+            raise CommandFailed(f"rivet run ({engine}) exported {found} rows of {setting.rows}")
+
+    command = [RIVET, "run", "--config", str(config)]
+    return Contender(f"rivet run ({engine})", command, {"BENCH_URL": url}, prepare, check)
 
 
 def _duckdb(

@@ -34,12 +34,14 @@ class Contender:
         command: the program and its arguments.
         environment: variables beside the inherited ones.
         prepare: brings everything back to the start before each run; not measured.
+        check: raises ``CommandFailed`` if a run that exited with 0 has not done its work; not measured.
     """
 
     name: str
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] = lambda: None
+    check: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def measure(contender: Contender) -> Sample:
     """Run one command to its end.
 
     Raises:
-        CommandFailed: it exits with anything but 0.
+        CommandFailed: it exits with anything but 0, or its work is not done.
     """
     contender.prepare()
     with tempfile.TemporaryFile() as errors:
@@ -99,6 +101,7 @@ def measure(contender: Contender) -> Sample:
             errors.seek(0)
             message = errors.read().decode(errors="replace").strip()[-2000:]
             raise CommandFailed(f"{contender.name} exited with {process.returncode}: {message}")
+    contender.check()
     unit = 1 if os.uname().sysname == "Darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
     peak = max(usage.ru_maxrss * unit, tree.peak_bytes)
     return Sample(wall, usage.ru_utime + usage.ru_stime, peak / _MIB)
