@@ -81,22 +81,37 @@ def _new_database(engine: Engine, request: pytest.FixtureRequest) -> Database:
 
 
 @pytest.fixture(scope="module")
-def exported(database: Callable[[Engine], Database]) -> Callable[[Engine], Exported]:
-    """Return an engine's table of all its cases after its export."""
-    exports: dict[str, Exported] = {}
+def exported_postgres(database: Callable[[Engine], Database]) -> Exported:
+    """PostgreSQL's table of all cases after its export."""
+    return _export_all(database(POSTGRES), POSTGRES)
 
-    def of(engine: Engine) -> Exported:
-        if engine.fixture not in exports:
-            height = max(len(case.values) + case.null for case in engine.cases)
-            columns = [
-                Column(case.declared, _rows(case, [value.given for value in case.values], height), case.null)
-                for case in engine.cases
-            ]
-            database(engine).create(engine, TABLE, columns)
-            exports[engine.fixture] = export(database(engine).url, TABLE)
-        return exports[engine.fixture]
 
-    return of
+@pytest.fixture(scope="module")
+def exported_mariadb(database: Callable[[Engine], Database]) -> Exported:
+    """MariaDB's table of all cases after its export."""
+    return _export_all(database(MARIADB), MARIADB)
+
+
+@pytest.fixture(scope="module")
+def exported_sqlite(database: Callable[[Engine], Database]) -> Exported:
+    """SQLite's table of all cases after its export."""
+    return _export_all(database(SQLITE), SQLITE)
+
+
+@pytest.fixture(scope="module")
+def exported(request: pytest.FixtureRequest) -> Callable[[Engine], Exported]:
+    """Return an engine's export; made once, and one that fails fails every test of the engine alike."""
+    return lambda engine: request.getfixturevalue(f"exported_{engine.fixture}")
+
+
+def _export_all(database: Database, engine: Engine) -> Exported:
+    height = max(len(case.values) + case.null for case in engine.cases)
+    columns = [
+        Column(case.declared, _rows(case, [value.given for value in case.values], height), case.null)
+        for case in engine.cases
+    ]
+    database.create(engine, TABLE, columns)
+    return export(database.url, TABLE)
 
 
 def _rows(case: TypeCase, values: list[object], height: int) -> list[object]:
