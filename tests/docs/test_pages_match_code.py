@@ -1,0 +1,56 @@
+"""The pages say what the code says: generated parts are current, and what they name exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from rivet_core.engine.result import RunResult
+
+ROOT = Path(__file__).parents[2]
+#: Pages outside of docs/, whose links mkdocs does not check.
+OUTSIDE = sorted([*ROOT.glob("*.md"), *ROOT.glob("plugins/*/README.md")])
+
+
+def test_generated_parts_are_current():
+    done = subprocess.run(
+        [sys.executable, "scripts/generate_reference.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"run scripts/generate_reference.py:\n{done.stdout}{done.stderr}"
+
+
+def test_the_summary_page_names_every_field():
+    page = (ROOT / "docs/reference/summary.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [field.name for field in fields(RunResult)]
+
+
+def test_the_contract_names_tests_that_exist():
+    page = (ROOT / "docs/contract.md").read_text(encoding="utf-8")
+    promises = dict(re.findall(r"^\| (M\d) \| .* \| (.+) \|$", page, re.MULTILINE))
+    assert list(promises) == [f"M{number}" for number in range(1, 10)]
+    for promise, proofs in promises.items():
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", proofs)
+        assert named, f"{promise} names no test"
+        for file, test in named:
+            assert test in functions(ROOT / file), f"{promise}: there is no {file}::{test}"
+
+
+@pytest.mark.parametrize("page", OUTSIDE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def functions(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
