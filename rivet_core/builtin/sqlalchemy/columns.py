@@ -65,7 +65,7 @@ class Reader:
 
 
 #: Returns the decoder of a column to a type, or ``None`` where that would lose something; the flag says that the user
-#: asked for the type.
+#: asked for the type, by an override or a policy.
 MakeDecoder = Callable[[ResultColumn, pa.DataType, bool], "Decoder | None"]
 
 
@@ -86,7 +86,7 @@ def readers(columns: Sequence[ResultColumn], options: ReadOptions, make_decoder:
         if target is None:
             refused.append(column)
             continue
-        decode = make_decoder(column, target, override is not None)
+        decode = make_decoder(column, target, override is not None or column.type is None)
         if decode is None:
             natural = f" ({type_name(column.type)})" if column.type is not None else ""
             raise ConfigError(

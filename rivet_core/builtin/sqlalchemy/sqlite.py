@@ -105,9 +105,9 @@ class Sqlite(Backend):
         """Return the highest rowid, which is the number of rows of a table that was never deleted from."""
         try:
             rows = self.fetch_all(f"SELECT max(rowid) FROM {self.quoted(table)}")
-        except QueryError:  # a view, or a table without rowid
+        except QueryError:  # a table without rowid
             return None
-        return int(rows[0][0] or 0)
+        return None if rows[0][0] is None else int(rows[0][0])
 
     def row_key(self, table: TableName, number: int) -> str:
         """Return the rowid, found by reading the table once more in the same order."""

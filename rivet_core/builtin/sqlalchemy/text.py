@@ -108,9 +108,10 @@ def decoder(natural: pa.DataType | None, target: pa.DataType) -> Decoder:
             return partial(_from_bytes, target=target)
         if at.is_string(natural):
             return partial(_from_free_text, target=target)
-    known = natural if natural is not None else pa.decimal128(38, 0)
-    if any(source(known) and accepts(target) for source, accepts in _BY_CAST):
-        return partial(_through, natural=known, target=target)
+    if at.is_integer(target) and (natural is None or at.is_decimal(natural)):
+        return partial(_whole_numbers, target=target)
+    if natural is not None and any(source(natural) and accepts(target) for source, accepts in _BY_CAST):
+        return partial(_through, natural=natural, target=target)
     return partial(parse, target=target)
 
 
@@ -119,7 +120,6 @@ _BY_CAST: Final[tuple[tuple[Predicate, Predicate], ...]] = (
     (at.is_boolean, at.is_integer),
     (at.is_integer, at.is_floating),
     (at.is_floating, at.is_floating),
-    (at.is_decimal, at.is_integer),
     (is_naive, at.is_date32),
     (is_uuid, at.is_binary),
     (is_uuid, at.is_fixed_size_binary),
@@ -227,6 +227,11 @@ def _through(values: Sequence[str | None], natural: pa.DataType, target: pa.Data
     """Decode as what the column is, cast, and prove by casting back that nothing was lost."""
     array: Any = parse(values, natural)
     return array.storage.cast(target) if is_uuid(natural) else checked_cast(array, target)
+
+
+def _whole_numbers(values: Sequence[str | None], target: pa.DataType) -> pa.Array[Any]:
+    """Parse decimals without a fraction other than zeros."""
+    return parse(values, pa.decimal256(76, 0)).cast(target)
 
 
 def checked_cast(array: pa.Array[Any], target: pa.DataType) -> pa.Array[Any]:
