@@ -50,7 +50,7 @@ _UUID_BYTES: Final = 16
 _UUID_GROUPS: Final = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
 _UUID: Final = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _DURATION: Final = (
-    r"^(?P<sign>-?)(?P<hours>[0-9]{1,12}):(?P<minutes>[0-9]{2}):(?P<seconds>[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?$"
+    r"^(?P<sign>-?)(?P<hours>[0-9]{1,16}):(?P<minutes>[0-9]{2}):(?P<seconds>[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?$"
 )
 
 
@@ -98,6 +98,10 @@ def _is_bytes(data_type: DataType) -> bool:
     )
 
 
+def _is_json_scalar(data_type: DataType) -> bool:
+    return bool(kinds.is_null(data_type) or kinds.is_boolean(data_type) or kinds.is_integer(data_type))
+
+
 # ---- to text
 
 
@@ -133,9 +137,10 @@ def _uuid_text(column: Array) -> Array:
     storage = column.storage
     start = storage.offset * _UUID_BYTES
     content = memoryview(storage.buffers()[1])[start : start + len(storage) * _UUID_BYTES]
-    digits = pa.Array.from_buffers(pa.binary(32), len(storage), [None, pa.py_buffer(content.hex().encode())])
-    groups = [pc.binary_slice(digits, start, stop) for start, stop in _UUID_GROUPS]
-    text = pc.binary_join_element_wise(*groups, b"-").cast(pa.string())
+    fixed = pa.Array.from_buffers(pa.binary(32), len(storage), [None, pa.py_buffer(content.hex().encode())])
+    digits = fixed.cast(pa.binary()).cast(pa.string())
+    groups = [pc.utf8_slice_codeunits(digits, first, last) for first, last in _UUID_GROUPS]
+    text = pc.binary_join_element_wise(*groups, "-")
     return pc.if_else(column.is_valid(), text, None)
 
 
@@ -213,10 +218,11 @@ def _to_json(column: Array) -> Array:
         keys, items = _to_json(column.keys), _to_json(column.items)
         return _rebuilt(column, pa.map_(keys.type, items.type), _entries(keys, items))
     if kinds.is_struct(data_type):
-        children = [_to_json(column.field(index)) for index in range(data_type.num_fields)]
+        children = [_to_json(child) for child in column.flatten()]
         return pa.StructArray.from_arrays(children, [field.name for field in data_type], mask=column.is_null())
     if kinds.is_nested(data_type):
-        column = column.cast(pa.list_(data_type.value_type))
+        if not kinds.is_list(data_type):
+            column = column.cast(pa.list_(data_type.value_type))
         values = _to_json(column.values)
         return _rebuilt(column, pa.list_(values.type), values)
     leaf = _json_type(data_type)
@@ -260,7 +266,7 @@ def parsed_type(data_type: DataType) -> DataType:
         return pa.float32()
     if kinds.is_date(data_type):
         return pa.date32()
-    own = kinds.is_boolean(data_type) or kinds.is_integer(data_type) or kinds.is_floating(data_type)
+    own = _is_json_scalar(data_type) or kinds.is_floating(data_type)
     own = own or kinds.is_decimal128(data_type) or kinds.is_time(data_type) or kinds.is_timestamp(data_type)
     return data_type if own else pa.string()
 
@@ -306,7 +312,7 @@ def _duration_values(column: Array, data_type: DataType) -> Array:
     fraction = pc.utf8_rpad(pc.struct_field(parts, "fraction"), max(places, 1), "0")
     if pc.any(pc.greater(pc.utf8_length(fraction), max(places, 1))).as_py():
         raise ValueError(f"a value has more than {places} decimals")
-    value = pc.add_checked(pc.multiply_checked(pc.add(pc.multiply(hours, 60), minutes), 60), seconds)
+    value = pc.add_checked(pc.multiply_checked(pc.add(pc.multiply_checked(hours, 60), minutes), 60), seconds)
     value = pc.add_checked(pc.multiply_checked(value, per_second), fraction.cast(pa.int64()))
     negative = pc.equal(pc.struct_field(parts, "sign"), "-")
     return pc.if_else(negative, pc.negate_checked(value), value).cast(data_type)
@@ -329,7 +335,7 @@ def _json_type(data_type: DataType) -> DataType:
         return pa.list_(_json_type(data_type.value_type))
     if kinds.is_floating(data_type):
         return pa.float64()
-    return data_type if kinds.is_integer(data_type) or kinds.is_boolean(data_type) else pa.string()
+    return data_type if _is_json_scalar(data_type) else pa.string()
 
 
 def _revived(value: Any, data_type: DataType) -> object:
@@ -347,18 +353,24 @@ def _revived(value: Any, data_type: DataType) -> object:
 
 def _from_json(column: Array, data_type: DataType) -> Array:
     """Return the column that ``_to_json`` made ``column`` of."""
-    if isinstance(data_type, pa.BaseExtensionType):
-        return from_text(column, data_type)
     if kinds.is_map(data_type):
         keys = _from_json(column.keys, data_type.key_type)
         items = _from_json(column.items, data_type.item_type)
         return _rebuilt(column, data_type, _entries(keys, items))
     if kinds.is_struct(data_type):
-        children = [_from_json(column.field(index), field.type) for index, field in enumerate(data_type)]
+        children = [_from_json(child, field.type) for child, field in zip(column.flatten(), data_type, strict=True)]
         return pa.StructArray.from_arrays(children, fields=list(data_type), mask=column.is_null())
     if kinds.is_nested(data_type):
         values = _from_json(column.values, data_type.value_type)
-        return _rebuilt(column, pa.list_(data_type.value_type), values).cast(data_type)
+        lists = _rebuilt(column, pa.list_(data_type.value_type), values)
+        return lists if kinds.is_list(data_type) else lists.cast(data_type)
+    return _leaf_from_json(column, data_type)
+
+
+def _leaf_from_json(column: Array, data_type: DataType) -> Array:
     if column.type == data_type or kinds.is_floating(data_type):
         return column.cast(data_type)
+    if kinds.is_time(data_type):  # casts know no text of it
+        moment = pc.binary_join_element_wise("1970-01-01T", column, "")
+        return moment.cast(pa.timestamp(data_type.unit)).cast(data_type)
     return from_text(column.cast(parsed_type(data_type)), data_type)

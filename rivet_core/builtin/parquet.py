@@ -200,26 +200,29 @@ class ParquetDecoder(Decoder):
         return int(self._file.metadata.num_rows)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in batches of about 16 MiB at most, each one validated."""
-        with _corruption():
-            batches = self._file.iter_batches(batch_size=self._batch_rows())
-        while True:
+        """Yield the rows in batches of about 16 MiB, each one validated.
+
+        A batch never spans row groups, so it is no larger than one however much its dictionaries save.
+        """
+        for group in range(self._file.metadata.num_row_groups):
             with _corruption():
-                batch = next(batches, None)
-                if batch is None:
-                    return
-                batch.validate(full=True)
-            yield batch
+                batches = self._file.iter_batches(batch_size=self._batch_rows(group), row_groups=[group])
+            while True:
+                with _corruption():
+                    batch = next(batches, None)
+                    if batch is None:
+                        break
+                    batch.validate(full=True)
+                yield batch
 
     def close(self) -> None:
         """Release the reader."""
         self._file.close()
 
-    def _batch_rows(self) -> int:
-        metadata = self._file.metadata
-        groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
-        widest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1.0)
-        return min(_READ_BATCH_ROWS, max(1, int(_READ_BATCH_BYTES / max(1.0, widest))))
+    def _batch_rows(self, group: int) -> int:
+        metadata = self._file.metadata.row_group(group)
+        row_bytes = max(1.0, metadata.total_byte_size / max(1, metadata.num_rows))
+        return min(_READ_BATCH_ROWS, max(1, int(_READ_BATCH_BYTES / row_bytes)))
 
 
 class _Gate(io.RawIOBase):
