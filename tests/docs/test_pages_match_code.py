@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from docs.code_blocks import code_blocks
+from rivet_core.contract.manifest import decode, encode
+from rivet_core.contract.verdict import Verdict
 from rivet_core.engine.result import RunResult
+from rivet_core.engine.verify import VerifyReport
 
 ROOT = Path(__file__).parents[2]
 #: Pages outside of docs/, whose links mkdocs does not check.
@@ -29,9 +33,18 @@ def test_generated_parts_are_current():
     assert done.returncode == 0, f"run scripts/generate_reference.py:\n{done.stdout}{done.stderr}"
 
 
-def test_the_summary_page_names_every_field():
+def test_the_page_of_reports_names_every_field():
     page = (ROOT / "docs/reference/summary.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [field.name for field in fields(RunResult)]
+    run, validation = page.split("## A validation")
+    report = VerifyReport(export="orders", resolved_prefix="file:///orders/", depth="parts", verdict=Verdict.ABSENT)
+    assert re.findall(r"^\| `(\w+)` \|", run, re.MULTILINE) == [field.name for field in fields(RunResult)]
+    assert re.findall(r"^\| `(\w+)` \|", validation, re.MULTILINE) == list(report.to_json())
+
+
+def test_the_manifest_on_its_page_is_one():
+    (example,) = code_blocks(ROOT / "docs/reference/manifest.md", "manifest")
+    names = re.findall(r'"(\w+)":', encode(decode(example.content.encode())).decode())
+    assert names == re.findall(r'"(\w+)":', example.content)
 
 
 def test_the_contract_names_tests_that_exist():
