@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from rivet_core.api import Check
-from rivet_local.errors import os_errors
+from rivet_local.errors import translate
 
 _LOW_SPACE_BYTES: Final = 1 << 30
 _NETWORK: Final = frozenset({"9p", "afs", "ceph", "cifs", "fuse.sshfs", "glusterfs", "lustre", "nfs", "nfs4", "smb3"})
@@ -21,7 +21,7 @@ def describe_filesystem(configured: Path, root: Path) -> Iterator[Check]:
         configured: the absolute path as configured.
         root: the same with every symbolic link resolved.
     """
-    with os_errors(f"read {root}"):
+    try:
         existing = next(path for path in (root, *root.parents) if path.exists())
         yield _writable(root, existing)
         yield _file_system(existing)
@@ -30,6 +30,9 @@ def describe_filesystem(configured: Path, root: Path) -> Iterator[Check]:
             yield Check("path", "ok", f"{configured} resolves to {root}")
         if root.is_dir():
             yield from _links(root)
+    except OSError as error:
+        refused = translate(error, f"read {root}")
+        yield Check("directory", "failed", refused.message, refused.hint)
 
 
 def _writable(root: Path, existing: Path) -> Check:
