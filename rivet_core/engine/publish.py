@@ -8,12 +8,13 @@ whose parts are all in place. See the trust contract, section "Publishing", in t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rivet_core.api.destination import Condition, IfAbsent, IfVersion
 from rivet_core.api.errors import DestinationError, IntegrityError, LostRace, PreconditionFailed
 from rivet_core.contract import keys, success
+from rivet_core.contract.fingerprint import fingerprint
 from rivet_core.engine.prefix import read_manifest, read_success
 from rivet_core.engine.proof import compare_part
 
@@ -32,10 +33,12 @@ class Baseline:
     Attributes:
         success: version of ``_SUCCESS``, or ``None`` if there was none.
         manifest: version of ``manifest.json``, or ``None``.
+        unsaved: the certified manifest where no immutable copy holds it: its bytes by the key that they deserve.
     """
 
     success: str | None
     manifest: str | None
+    unsaved: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
     def of(cls, view: PrefixView) -> Baseline:
@@ -43,7 +46,22 @@ class Baseline:
         return cls(
             success=view.success.info.version if view.success else None,
             manifest=view.current.control.info.version if view.current else None,
+            unsaved=_unsaved(view),
         )
+
+
+def _unsaved(view: PrefixView) -> dict[str, bytes]:
+    certified = view.control.certified
+    if certified is None or view.control.certified_key is None:
+        return {}
+    data = view.manifests[view.control.certified_key].control.data
+    copies = {key: stored for key, stored in view.manifests.items() if keys.is_manifest_copy(key)}
+    if any(stored.control.data == data for stored in copies.values()):
+        return {}
+    key = keys.manifest_copy_key(certified.run_id)
+    if key in copies:  # somebody has changed that run's copy; the certified bytes get a name of their own
+        key = keys.manifest_copy_key(f"{certified.run_id}.{fingerprint(data).removeprefix('xxh3:')}")
+    return {key: data}
 
 
 class Publisher:
@@ -77,6 +95,10 @@ class Publisher:
         """
         self._guard()
         listing = self._prove_parts(content, baseline)
+        for key, certified in baseline.unsaved.items():
+            # Overwriting manifest.json would leave the marker without the manifest that it certifies.
+            self._guard()
+            self._put(key, certified, IfAbsent())
         self._guard()
         self._put(keys.manifest_copy_key(content.run_id), data, IfAbsent())
         self._guard()
