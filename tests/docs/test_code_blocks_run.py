@@ -17,12 +17,7 @@ from rivet_core.plugins import discover
 ROOT = Path(__file__).parents[2]
 PAGES = [
     str(path.relative_to(ROOT))
-    for path in [
-        ROOT / "README.md",
-        ROOT / "SECURITY.md",
-        *sorted(ROOT.glob("docs/**/*.md")),
-        *sorted(ROOT.glob("plugins/*/README.md")),
-    ]
+    for path in [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(ROOT.glob("docs/**/*.md"))]
 ]
 SECONDS = 120
 

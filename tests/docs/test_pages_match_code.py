@@ -52,7 +52,7 @@ def test_the_contract_names_tests_that_exist():
     promises = dict(re.findall(r"^\| (M\d) \| .* \| (.+) \|$", page, re.MULTILINE))
     assert list(promises) == [f"M{number}" for number in range(1, 10)]
     for promise, proofs in promises.items():
-        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", proofs)
+        named = re.findall(r"`((?:tests|plugins)/[\w/-]+\.py)::(\w+)`", proofs)
         assert named, f"{promise} names no test"
         for file, test in named:
             assert test in functions(ROOT / file), f"{promise}: there is no {file}::{test}"
