@@ -182,6 +182,7 @@ class CsvDecoder(Decoder):
                     from_text(column, field.type) for column, field in zip(batch.columns, self._schema, strict=True)
                 ]
                 converted = pa.RecordBatch.from_arrays(columns, schema=self._schema)
+                converted.validate(full=True)  # pyarrow's parser lets decimals of one digit too many pass
             yield converted
 
     def _parse(self, names: list[str], *, typed: bool) -> Iterator[pa.RecordBatch]:

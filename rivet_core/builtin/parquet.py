@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rivet_core.api import Decoder, Encoder, Format, FormatError
+from rivet_core.builtin.parquet_bounds import RowGroupBound, storage_type
 from rivet_core.contract.types import type_name
 
 _LEVELS: Final = {"zstd": range(1, 23), "gzip": range(1, 10)}
@@ -31,8 +32,6 @@ _READ_BATCH_ROWS: Final = 1 << 16
 #: A column gets a dictionary if at most one in six of the first values is distinct.
 _SAMPLE_ROWS: Final = 1 << 14
 _SAMPLE_ROWS_PER_VALUE: Final = 6
-#: Metadata, statistics and page headers of one column chunk, generously.
-_CHUNK_OVERHEAD_BYTES: Final = 1024
 
 
 class ParquetConfig(BaseModel):
@@ -103,13 +102,11 @@ class ParquetEncoder(Encoder):
         self._schema = schema
         self._group_bytes = group_bytes
         self._options = options
-        self._widening = [_widening(field.type) for field in schema]
-        self._empty_bytes = empty_bytes
         self._writer: pq.ParquetWriter | None = None
-        self._groups = 0
+        self._footer_bytes = empty_bytes
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
-        self._pending_bound = 0
+        self._bound = RowGroupBound(schema)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append a batch; row groups are written as they fill up."""
@@ -118,7 +115,7 @@ class ParquetEncoder(Encoder):
                 self._flush()
             self._pending.append(piece)
             self._pending_bytes += piece.nbytes
-            self._pending_bound += self._bound(piece)
+            self._bound.add(piece)
         if self._pending_bytes >= self._group_bytes:
             self._flush()
 
@@ -128,9 +125,8 @@ class ParquetEncoder(Encoder):
         A part therefore ends up to one row group below the size that the core rolls over at; the smaller
         ``group_bytes`` is, the closer it gets.
         """
-        groups = self._groups + 2 + batch.nbytes // self._group_bytes
-        footer = self._empty_bytes + groups * len(self._schema) * _CHUNK_OVERHEAD_BYTES
-        return int(self._out.tell()) + self._pending_bound + self._bound(batch) + footer
+        groups = 2 + batch.nbytes // self._group_bytes
+        return int(self._out.tell()) + self._bound.size_with(batch, groups) + self._footer_bytes
 
     def finish(self) -> None:
         """Write the last row group and the footer. Without any batch the file has the schema and no rows."""
@@ -151,12 +147,13 @@ class ParquetEncoder(Encoder):
         if not self._pending:
             return
         table = pa.Table.from_batches(self._pending, self._schema)
-        self._pending, self._pending_bytes, self._pending_bound = [], 0, 0
+        self._footer_bytes += self._bound.footer_bytes()
+        self._bound.clear()
+        self._pending, self._pending_bytes = [], 0
         if self._writer is None:
             self._writer = self._open_writer(dictionary=_repetitive_columns(table))
         with _refusals():
             self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-        self._groups += 1
 
     def _open_writer(self, *, dictionary: list[str]) -> pq.ParquetWriter:
         options = {**self._options, "use_dictionary": dictionary}
@@ -170,14 +167,6 @@ class ParquetEncoder(Encoder):
         rows = max(1, batch.num_rows * self._group_bytes // batch.nbytes)
         for start in range(0, batch.num_rows, rows):
             yield batch.slice(start, rows)
-
-    def _bound(self, batch: pa.RecordBatch) -> int:
-        """Return what ``batch`` takes at most in a file: Parquet's plain form, and what a codec adds to noise."""
-        plain = 0.0
-        for column, widening in zip(batch.columns, self._widening, strict=True):
-            values = column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
-            plain += values.nbytes * widening
-        return int(plain * 33 / 32)
 
 
 class ParquetDecoder(Decoder):
@@ -308,7 +297,7 @@ def _repetitive_columns(table: pa.Table) -> list[str]:
     sample = table.slice(0, _SAMPLE_ROWS)
     paths = []
     for name, column in zip(sample.column_names, sample.columns, strict=True):
-        storage = column.type.storage_type if isinstance(column.type, pa.BaseExtensionType) else column.type
+        storage = storage_type(column.type)
         if pa.types.is_nested(storage):
             paths += _leaf_paths(table.schema.field(name))
         elif pa.types.is_dictionary(storage) or _is_repetitive(column.cast(storage)):
@@ -327,15 +316,3 @@ def _is_repetitive(column: pa.ChunkedArray[Any]) -> bool:
     except pa.ArrowNotImplementedError:
         return True
     return bool(distinct * _SAMPLE_ROWS_PER_VALUE <= len(column))
-
-
-def _widening(data_type: pa.DataType) -> float:
-    """Return how much larger a value is in Parquet's plain form than in Arrow: small integers take four bytes."""
-    if isinstance(data_type, pa.BaseExtensionType):
-        return _widening(data_type.storage_type)
-    if pa.types.is_nested(data_type):
-        children = [data_type.field(index).type for index in range(data_type.num_fields)]
-        return max(map(_widening, children), default=1.0)
-    if pa.types.is_integer(data_type) and data_type.bit_width < 32:
-        return 32 / data_type.bit_width
-    return 1.0

@@ -204,6 +204,7 @@ def test_malformed_files_are_format_errors(data: bytes) -> None:
         ('"[[1]]"', pa.map_(pa.int64(), pa.int64())),
         ('"' + "[" * 100_000 + '"', pa.list_(pa.int64())),
         ("2020-01-01T00:00:00Z", pa.timestamp("us")),
+        ("160000000000.000000000", pa.decimal128(20, 9)),
     ],
 )
 def test_malformed_values_are_format_errors(text: str, data_type: pa.DataType) -> None:
