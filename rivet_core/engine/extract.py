@@ -25,6 +25,7 @@ _MAX_GROUP_BYTES = 64_000_000
 _MIN_GROUP_BYTES = 1_000_000
 # Rows as Python objects are about ten times their Arrow size, so few of them are held at a time.
 _MAX_BATCH_BYTES = 4_000_000
+_MIN_ROLLING_GROUP_BYTES = 64_000
 _COLLISION_ATTEMPTS = 5
 
 
@@ -45,12 +46,10 @@ class MemoryPlan:
         """Divide ``budget`` bytes: two row groups, the pieces in flight and a batch as Python objects."""
         free = budget - _BASE_BYTES - QUEUE_PIECES * BUFFER_BYTES - 10 * _MAX_BATCH_BYTES
         group = max(_MIN_GROUP_BYTES, min(_MAX_GROUP_BYTES, free // 2))
-        batch = min(_MAX_BATCH_BYTES, group)
         if max_file_size is not None:
-            # Parts roll over between batches, so several have to fit into one.
-            batch = max(64_000, min(batch, max_file_size // 8))
-            group = max(batch, min(group, max_file_size))
-        return cls(batch, group)
+            # An encoder bounds what it holds back as if nothing could be compressed: the less, the fuller the parts.
+            group = max(_MIN_ROLLING_GROUP_BYTES, min(group, max_file_size // 8))
+        return cls(min(_MAX_BATCH_BYTES, group), group)
 
 
 @dataclass(frozen=True)
