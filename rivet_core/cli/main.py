@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -91,7 +93,8 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
     try:
         try:
-            code = cli.main(arguments, prog_name="rivet", standalone_mode=False)
+            with _terminated_like_interrupted():
+                code = cli.main(arguments, prog_name="rivet", standalone_mode=False)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the one place where every error ends
             return _report(error, arguments)
     except BrokenPipeError:
@@ -99,6 +102,19 @@ def main(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM, which schedulers and containers send, end a command as Ctrl-C does: cleaned up and on record."""
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # ignored on purpose, or an embedding program's own
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _report(error: BaseException, arguments: list[str]) -> int:
