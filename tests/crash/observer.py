@@ -6,6 +6,7 @@ It knows the contract from its documentation alone, and raises ``AssertionError`
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,10 +56,10 @@ def read_certified(prefix: Path) -> Dataset | None:
     return Dataset(manifest, tuple(parts))
 
 
-def check_manifests(prefix: Path) -> None:
+def check_manifests(prefix: Path, deleted: Collection[str]) -> None:
     """Prove M1, M4 and M7 for every manifest: complete JSON, one per run, its parts were committed before it."""
     by_run: dict[str, bytes] = {}
-    everywhere = {path.name.split("~")[0] for path in prefix.rglob("part-*")}
+    everywhere = {*(path.name for path in prefix.rglob("part-*")), *deleted}
     for path in _manifests(prefix):
         data = path.read_bytes()
         manifest = json.loads(data)  # M7: no partial manifest
@@ -69,11 +70,15 @@ def check_manifests(prefix: Path) -> None:
             assert part["path"] in everywhere, f"M1: {path.name} lists {part['path']}, which was never committed"
 
 
-def check(prefix: Path) -> Dataset | None:
-    """Prove everything that must hold at every instant; return what is certified."""
+def check(prefix: Path, *, deleted: Collection[str] = ()) -> Dataset | None:
+    """Prove everything that must hold at every instant; return what is certified.
+
+    Args:
+        deleted: names of superseded parts that a run was told to delete.
+    """
     if not prefix.is_dir():
         return None
-    check_manifests(prefix)
+    check_manifests(prefix, deleted)
     return read_certified(prefix)
 
 

@@ -18,8 +18,10 @@ ROWS = 400
 
 
 @pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    zygote = Zygote()
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    directory = tmp_path_factory.mktemp("warm-up")
+    write_source(directory / "shop.db", "warm-up")
+    zygote = Zygote(write_config(directory, "quarantine"))
     yield zygote
     zygote.close()
 
@@ -80,11 +82,13 @@ def test_a_run_killed_at_any_point_leaves_the_old_dataset_or_the_new_one(
     before = observer.check(template / "out")
     rows = write_source(memory_disk / "expected.db", "new")
     old_rows = before.rows() if before else None
+    deleting = "deleted" in situation
+    deleted = {part.name for part in before.parts} if before and deleting else set()
 
     whole = memory_disk / "whole"
     shutil.copytree(template, whole)
     points = zygote.run(whole / "rivet.yaml", whole / "trace").points
-    published = observer.check(whole / "out")
+    published = observer.check(whole / "out", deleted=deleted)
     assert published is not None
     assert published.rows() == rows
     assert len(published.parts) > 1, "the export must roll over, or rolling over is not tested"
@@ -98,7 +102,7 @@ def test_a_run_killed_at_any_point_leaves_the_old_dataset_or_the_new_one(
         killed = zygote.run(directory / "rivet.yaml", directory / "trace", kill_at=kill_at)
         where = f"killed at point {kill_at}, {point}"
         assert killed.exit_code is None, where
-        found = observer.check(directory / "out")
+        found = observer.check(directory / "out", deleted=deleted)
         if found is None:
             assert before is None, where
         else:
@@ -106,7 +110,8 @@ def test_a_run_killed_at_any_point_leaves_the_old_dataset_or_the_new_one(
 
         again = zygote.run(directory / "rivet.yaml", directory / "trace")
         assert again.exit_code == 0, where
-        final = observer.check(directory / "out")
+        superseded = {part.name for part in found.parts} if found and deleting else set()
+        final = observer.check(directory / "out", deleted=deleted | superseded)
         assert final is not None, where
         assert final.rows() == rows, where
         assert found is None or final.run_id != found.run_id, where
