@@ -1,9 +1,9 @@
 """Runs exports in forked children that can be killed at any operation: started once, so a run costs no imports.
 
 As a program (``python zygote.py WARM_UP_CONFIG``) it reads one JSON request a line:
-``{"config": PATH, "kill_at": N | null, "trace": PATH}``, forks, and answers ``{"status": N}`` with the child's wait status. In the child every operation of the
-destination and every write of the state counts twice, before and after, and at the N-th count the child kills itself
-with SIGKILL. The names of the counted points go to the trace file, unbuffered.
+``{"config": PATH, "kill_at": N | null, "trace": PATH}``, forks, and answers ``{"status": N}`` with the child's wait
+status. In the child every operation of the destination and every write of the state counts twice, before and after, and
+at the N-th count the child kills itself with SIGKILL. The names of the counted points go to the trace file, unbuffered.
 """
 
 from __future__ import annotations

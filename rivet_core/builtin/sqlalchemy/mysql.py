@@ -202,7 +202,7 @@ class Mysql(Backend):
         for numbers, build, said, hint in _FAILURES:
             if number in numbers:
                 return build(f"{said} (error {number})", hint=hint)
-        return SourceError(f"the database server failed with error {number}")
+        return SourceError(f"the database server failed with error {number}", hint="try the query in the mysql client")
 
 
 _SYNTAX: Final = 1064
@@ -217,6 +217,8 @@ _FAILURES: Final[tuple[tuple[frozenset[int], type[RivetError], str, str], ...]] 
     (frozenset({1049}), QueryError, "the server has no database of this name", "check database"),
     (frozenset({1792, 1290}), QueryError, "the query would write, and Rivet only reads", "use SELECT alone"),
     (frozenset({1365, 1690, 1292, 1242, 1366}), QueryError, "the query fails on a value", "try it in the mysql client"),
+    (frozenset({1300}), QueryError, "the server refuses a character of the query",
+     "names hold none beyond U+FFFF, so no emoji of that range either"),
     (frozenset({2026}), SourceUnavailable, "no TLS connection to the server", "check tls.mode and tls.ca_file"),
     (frozenset({1317, 1969, 3024}), SourceError, "the statement was cancelled",
      "see max_execution_time or max_statement_time"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -54,8 +55,10 @@ EXACT_TYPES: Final[dict[str, pa.DataType]] = {
     "jsonb": pa.json_(pa.string()),
 }
 
-# Rows of one FETCH: each is a statement of its own, so statement_timeout sees short ones.
-_FETCH_ROWS: Final = 10_000
+# A FETCH is a statement of its own to statement_timeout; above these seconds the next one asks for fewer rows.
+_FETCH_SECONDS: Final = 0.2
+_FIRST_FETCH_ROWS: Final = 64
+_MAX_FETCH_ROWS: Final = 8192
 # Rows that libpq holds at a time: few, for a value may have many megabytes, and twice that as hexadecimal text.
 _CHUNK_ROWS: Final = 4
 # The text forms that the decoders read, whatever the server's or the role's settings are.
@@ -139,14 +142,24 @@ class Postgres(Backend):
                 connection.adapters.register_loader(info.array_oid, loader)
 
     def _fetch(self, connection: Any) -> Generator[Row]:
+        """Yield the rows of the cursor, FETCH by FETCH.
+
+        The server computes and stores all rows of a FETCH before it sends the first one, so their number follows the
+        time that this takes: statements stay short, and so does what the server stores of large rows.
+        """
         size = _CHUNK_ROWS if self.driver.capabilities.has_stream_chunked() else 1
+        count = _FIRST_FETCH_ROWS
         with connection.cursor() as cursor:
-            fetched = _FETCH_ROWS
-            while fetched == _FETCH_ROWS:
-                fetched = 0
-                command = f"FETCH FORWARD {_FETCH_ROWS} FROM rivet_read"
-                for fetched, row in enumerate(cursor.stream(command, size=size), start=1):  # noqa: B007  counted here
-                    yield row
+            while True:
+                started = time.monotonic()
+                rows = cursor.stream(f"FETCH FORWARD {count} FROM rivet_read", size=size)
+                first = next(rows, None)
+                if first is None:
+                    return
+                seconds = time.monotonic() - started
+                yield first
+                yield from rows
+                count = min(count * 2, _MAX_FETCH_ROWS) if seconds < _FETCH_SECONDS else max(count // 2, 1)
 
     def _columns(self, connection: Any, table: TableName | None) -> Sequence[ResultColumn]:
         described = connection.pgconn.describe_portal(b"rivet_read")
