@@ -128,9 +128,7 @@ class ExportRun:
                 journal.emit("run_started", prefix=destination.uri, mode=self._export.mode)
                 content = self._extract(lease, destination, view, journal)
                 listing = self._publish(lease, destination, content, view, journal)
-            self._tidy(
-                lease, destination, plan_tidying(listing, content, view.manifests, self._export.superseded), journal
-            )
+            self._tidy(lease, destination, plan_tidying(listing, content, view, self._export.superseded), journal)
             if self._options.validate:
                 self._validate(destination)
 
@@ -237,7 +235,8 @@ class ExportRun:
         self.counters.phase = "tidying"
         result = self._result
         try:
-            done = tidy(destination, todo, self.run_id, guard=lease.check)
+            rehash = self._choice.spec.capabilities.rehash_on_validate
+            done = tidy(destination, todo, self.run_id, rehash=rehash, guard=lease.check)
         except (DestinationError, SafetyError) as error:
             journal.warn(f"old parts are left to the next run: {error.message}")
             return

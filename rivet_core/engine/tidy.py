@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal
 
 from rivet_core.api.errors import DestinationError, NotFound, PreconditionFailed
 from rivet_core.contract import keys
+from rivet_core.engine.proof import compare_part
 
 if TYPE_CHECKING:
     from rivet_core.api.destination import Destination, ObjectInfo
-    from rivet_core.contract.manifest import Manifest
-    from rivet_core.engine.prefix import StoredManifest
+    from rivet_core.contract.manifest import Manifest, Part
+    from rivet_core.engine.prefix import PrefixView
 
 Superseded = Literal["quarantine", "keep", "delete"]
 #: Immutable manifests that stay beside the certified one.
@@ -48,7 +49,7 @@ class TidyPlan:
     """What tidying will do; pure, so that it can be read before anything happens."""
 
     aside: tuple[ObjectInfo, ...]
-    delete: tuple[ObjectInfo, ...]
+    delete: tuple[tuple[ObjectInfo, Part], ...]
     prune: tuple[ObjectInfo, ...]
     report: tuple[str, ...]
 
@@ -56,7 +57,7 @@ class TidyPlan:
 def plan_tidying(
     listing: Mapping[str, ObjectInfo],
     published: Manifest,
-    manifests: Mapping[str, StoredManifest],
+    before: PrefixView,
     superseded: Superseded,
 ) -> TidyPlan:
     """Decide for every listed object.
@@ -64,15 +65,13 @@ def plan_tidying(
     Args:
         listing: what was at the prefix before the commit point.
         published: the manifest that ``_SUCCESS`` now certifies.
-        manifests: every manifest that was at the prefix at the run's start, by key.
-        superseded: what happens to the parts of older manifests; corrupt or untracked parts always go aside.
+        before: the prefix at the run's start.
+        superseded: what happens to the parts of older datasets; corrupt or untracked parts always go aside.
     """
     ours = {part.path for part in published.parts}
-    older = {
-        part.path: part for stored in manifests.values() if stored.content is not None for part in stored.content.parts
-    }
+    older = _superseded_parts(before)
     aside: list[ObjectInfo] = []
-    delete: list[ObjectInfo] = []
+    delete: list[tuple[ObjectInfo, Part]] = []
     report: list[str] = []
     kept: set[str] = set()
     for key, info in sorted(listing.items()):
@@ -84,20 +83,33 @@ def plan_tidying(
             aside.append(info)
         elif superseded == "keep":
             kept.add(key)
+        elif superseded == "delete":
+            delete.append((info, part))
         else:
-            (delete if superseded == "delete" else aside).append(info)
-    return TidyPlan(tuple(aside), tuple(delete), _to_prune(listing, published, manifests, kept), tuple(report))
+            aside.append(info)
+    return TidyPlan(tuple(aside), tuple(delete), _to_prune(listing, published, before, kept), tuple(report))
 
 
-def tidy(destination: Destination, plan: TidyPlan, run_id: str, *, guard: Callable[[], None]) -> Tidied:
-    """Carry a plan out, best effort."""
+def tidy(destination: Destination, plan: TidyPlan, run_id: str, *, rehash: bool, guard: Callable[[], None]) -> Tidied:
+    """Carry a plan out, best effort.
+
+    Args:
+        run_id: the run that tidies, which names the quarantine.
+        rehash: read a part before it is deleted, because the store keeps no checksum that would show damage.
+        guard: called before every step; raises if this process lost its lease.
+    """
     done = Tidied(reported=list(plan.report))
-    taken = {info.key for info in destination.list(keys.QUARANTINE)} if plan.aside else set()
-    for info in plan.aside:
+    aside = list(plan.aside)
+    delete: list[ObjectInfo] = []
+    for info, part in plan.delete:
+        intact = compare_part(destination, part, info, reread=rehash) == "same"
+        (delete if intact else aside).append(info)
+    taken = {info.key for info in destination.list(keys.QUARANTINE)} if aside else set()
+    for info in aside:
         guard()
         if _move_aside(destination, info, run_id, taken, done):
             done.quarantined.append(info.key)
-    for info in plan.delete:
+    for info in delete:
         guard()
         if _delete(destination, info, done):
             done.deleted.append(info.key)
@@ -108,16 +120,34 @@ def tidy(destination: Destination, plan: TidyPlan, run_id: str, *, guard: Callab
     return done
 
 
+def _superseded_parts(before: PrefixView) -> dict[str, Part]:
+    """The parts of the dataset that was certified and of those before it.
+
+    A manifest that ended later belongs to a run that died before its commit point: nobody was ever promised its parts,
+    so they count as untracked.
+    """
+    certified = before.control.certified
+    if certified is None:
+        return {}
+    older = [stored.content for stored in before.manifests.values() if stored.content is not None]
+    return {
+        part.path: part
+        for content in older
+        if content.finished_at <= certified.finished_at
+        for part in content.committed_parts()
+    }
+
+
 def _to_prune(
     listing: Mapping[str, ObjectInfo],
     published: Manifest,
-    manifests: Mapping[str, StoredManifest],
+    before: PrefixView,
     kept_parts: set[str],
 ) -> tuple[ObjectInfo, ...]:
     """The copies beyond the newest ten; one whose parts are kept on purpose stays, to say what they are."""
     copies = [
         (stored.content.started_at, key, stored.content)
-        for key, stored in manifests.items()
+        for key, stored in before.manifests.items()
         if stored.content is not None and keys.is_manifest_copy(key) and key != keys.manifest_copy_key(published.run_id)
     ]
     copies.sort(key=lambda copy: copy[:2], reverse=True)

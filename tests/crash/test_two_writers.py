@@ -127,7 +127,8 @@ class Race:
             listing = publisher.publish(content, encode(content), Baseline.of(view))
             self.outcomes[name] = "published"
             if whole:
-                tidy(checked, plan_tidying(listing, content, view.manifests, "quarantine"), name, guard=lambda: None)
+                todo = plan_tidying(listing, content, view, "quarantine")
+                tidy(checked, todo, name, rehash=True, guard=lambda: None)
         except LostRace:
             self.outcomes[name] = "lost the race"
         except (DestinationError, SafetyError) as error:
