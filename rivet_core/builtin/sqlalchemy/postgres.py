@@ -55,6 +55,9 @@ EXACT_TYPES: Final[dict[str, pa.DataType]] = {
     "jsonb": pa.json_(pa.string()),
 }
 
+_CURSOR: Final = "rivet_read"
+# What psycopg puts before the query.
+_DECLARE: Final = f'DECLARE "{_CURSOR}" NO SCROLL CURSOR FOR '
 # A FETCH is a statement of its own to statement_timeout; above these seconds the next one asks for fewer rows.
 _FETCH_SECONDS: Final = 0.2
 _FIRST_FETCH_ROWS: Final = 64
@@ -116,21 +119,24 @@ class Postgres(Backend):
     def run(self, query: Query) -> Iterator[Result]:
         """Declare a cursor in a read-only transaction and fetch from it."""
         statement, params = self.statement(query)
+        # On lines of its own, so that a position in it can be told.
+        statement = f"\n{statement}"
         with self.failures():
             connection = self.connect()
+        cursor = connection.cursor(_CURSOR, scrollable=False)
         rows = self._fetch(connection)
         try:
-            declare = f"DECLARE rivet_read NO SCROLL CURSOR FOR\n{statement}"
-            with self.failures(declare if params is None else ""):
+            with self.failures(statement if params is None else ""):
                 self._load_as_text(connection)
                 # Every row will be fetched, so the plan for all of them is the best, not that for the first ones.
                 connection.execute("SET LOCAL cursor_tuple_fraction = 1")
-                connection.execute(declare, params)
-                columns = self._columns(connection, query.table)
+                cursor.execute(statement, params)
+                columns = self._columns(connection, cursor.pgresult, query.table)
             yield Result(columns, rows)
         finally:
             _drop(connection)
             rows.close()
+            cursor.close()
 
     def _load_as_text(self, connection: Any) -> None:
         """Make psycopg hand over what the server sent; ``bytea`` is decoded, which halves its size."""
@@ -152,7 +158,7 @@ class Postgres(Backend):
         with connection.cursor() as cursor:
             while True:
                 started = time.monotonic()
-                rows = cursor.stream(f"FETCH FORWARD {count} FROM rivet_read", size=size)
+                rows = cursor.stream(f"FETCH FORWARD {count} FROM {_CURSOR}", size=size)
                 first = next(rows, None)
                 if first is None:
                     return
@@ -161,8 +167,7 @@ class Postgres(Backend):
                 yield from rows
                 count = min(count * 2, _MAX_FETCH_ROWS) if seconds < _FETCH_SECONDS else max(count // 2, 1)
 
-    def _columns(self, connection: Any, table: TableName | None) -> Sequence[ResultColumn]:
-        described = connection.pgconn.describe_portal(b"rivet_read")
+    def _columns(self, connection: Any, described: Any, table: TableName | None) -> Sequence[ResultColumn]:
         positions = range(described.nfields)
         names = [described.fname(position).decode() for position in positions]
         oids = [described.ftype(position) for position in positions]
@@ -213,9 +218,7 @@ class Postgres(Backend):
             # These messages quote names, never values.
             return QueryError(f"PostgreSQL refuses the query: {diagnostics.message_primary}", hint="check the names")
         if state == "42601":
-            position = int(getattr(diagnostics, "statement_position", None) or 0)
-            line = statement.count("\n", 0, position)
-            where = f" in line {line}" if position and line else ""
+            where = _line(statement, int(getattr(diagnostics, "statement_position", None) or 0))
             return QueryError(f"the query has a syntax error{where}", hint="try it in psql")
         for prefix, build, message, hint in _FAILURES:
             if state.startswith(prefix):
@@ -274,6 +277,13 @@ def _catalogued(row: Sequence[str]) -> _Type:
         name, schema = item, item_schema
     # A user's own type may have any name.
     return _Type(name if schema == "pg_catalog" else "", int(typmod), is_array == "t", source_type)
+
+
+def _line(statement: str, position: int) -> str:
+    """Say in which line of the query a character of the DECLARE statement around it is."""
+    declare = len(_DECLARE)
+    line = statement.count("\n", 0, max(position - declare, 0))
+    return f" in line {line}" if line else ""
 
 
 def _drop(connection: Any) -> None:
