@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from integration.failures.command import Workspace, sqlite_table
+from integration.failures.forked import ForkServer
 from servers.mariadb import Mariadb
 from servers.postgres import Postgres
 
@@ -16,8 +18,14 @@ OLD_ROWS = [{"id": 1, "note": "old"}, {"id": 2, "note": "older"}]
 
 
 @pytest.fixture(scope="session")
-def published_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workspace = Workspace(tmp_path_factory.mktemp("published"))
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    with ForkServer(tmp_path_factory.mktemp("forks")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def published_template(tmp_path_factory: pytest.TempPathFactory, forks: ForkServer) -> Path:
+    workspace = Workspace(tmp_path_factory.mktemp("published"), forks)
     sqlite_table(
         workspace.directory / "shop.db",
         "CREATE TABLE orders (id INTEGER NOT NULL, note TEXT)",
@@ -30,17 +38,17 @@ def published_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
+def workspace(tmp_path: Path, forks: ForkServer) -> Workspace:
     """An empty directory."""
-    return Workspace(tmp_path)
+    return Workspace(tmp_path, forks)
 
 
 @pytest.fixture
-def published(published_template: Path, tmp_path: Path) -> Workspace:
+def published(published_template: Path, tmp_path: Path, forks: ForkServer) -> Workspace:
     """A directory with a SQLite database ``shop.db`` and a dataset of it in ``out``."""
     directory = tmp_path / "workspace"
     shutil.copytree(published_template, directory)
-    return Workspace(directory)
+    return Workspace(directory, forks)
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +67,7 @@ def postgres_database(postgres: Postgres) -> Postgres:
 def mariadb_database(mariadb: Mariadb) -> Mariadb:
     """A database with the table ``orders``."""
     database = mariadb.create_database()
-    database.execute(
-        "CREATE TABLE orders (id int PRIMARY KEY, note text)", "INSERT INTO orders VALUES (1, 'new')"
-    )
+    database.execute("CREATE TABLE orders (id int PRIMARY KEY, note text)", "INSERT INTO orders VALUES (1, 'new')")
     return database
 
 
@@ -70,7 +76,9 @@ def engine_source(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, s
     """The section ``source`` of one engine after the other; each database has a table ``orders``."""
     if request.param == "sqlite":
         path = tmp_path / "engine.db"
-        sqlite_table(path, "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)", "INSERT INTO orders VALUES (1, 'new')")
+        sqlite_table(
+            path, "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)", "INSERT INTO orders VALUES (1, 'new')"
+        )
         return {"type": "sqlite", "database": str(path)}
     server = request.getfixturevalue(f"{request.param}_database")
     return {"type": request.param, "url": server.url}

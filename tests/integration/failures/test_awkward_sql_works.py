@@ -11,8 +11,8 @@ import pytest
 from integration.failures.command import Workspace, sqlite_table
 
 #: MySQL and MariaDB take no character beyond U+FFFF in a name, and so not every emoji.
-NAMES = {"mariadb": "say \"hi\" it's `a%b:c` ${x} ☕"}
-NAME = "say \"hi\" it's `a%b:c` ${x} 🦔"
+NAMES = {"mariadb": 'say "hi" it\'s `a%b:c` ${x} ☕'}
+NAME = 'say "hi" it\'s `a%b:c` ${x} 🦔'
 
 
 def quoted(source: dict[str, str], name: str) -> str:

@@ -27,7 +27,7 @@ def refused(
     assert workspace.output() == before
     if before:
         assert workspace.dataset() is not None
-    status = workspace.state("SELECT status, error_code FROM run ORDER BY sequence DESC LIMIT 1")
+    status = workspace.state("SELECT status, error_code FROM rivet_run ORDER BY sequence DESC LIMIT 1")
     assert status == [("failed", code)]
 
 
@@ -47,13 +47,17 @@ def section(server: DatabaseServer) -> dict[str, str]:
 @both_servers
 def test_unreachable_database(published: Workspace, server: DatabaseServer) -> None:
     nowhere = server.through(free_port())
-    refused(published, section(nowhere), {"table": "orders"}, 1, "R302", "cannot connect", hint="whether the server runs")
+    refused(
+        published, section(nowhere), {"table": "orders"}, 1, "R302", "cannot connect", hint="whether the server runs"
+    )
 
 
 @both_servers
 def test_wrong_password(published: Workspace, server: DatabaseServer) -> None:
     impostor = replace(server, password="wrong")
-    refused(published, section(impostor), {"table": "orders"}, 2, "R303", "the password", hint="check user and password")
+    refused(
+        published, section(impostor), {"table": "orders"}, 2, "R303", "the password", hint="check user and password"
+    )
 
 
 def test_missing_database_file(published: Workspace) -> None:
@@ -68,16 +72,14 @@ def test_missing_table(published: Workspace, engine_source: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize("prefix", ["published", "workspace"])
-def test_division_by_zero_half_way(
-    request: pytest.FixtureRequest, postgres_database: Postgres, prefix: str
-) -> None:
+def test_division_by_zero_half_way(request: pytest.FixtureRequest, postgres_database: Postgres, prefix: str) -> None:
     query = f"SELECT id, 10 / ({FAILING_ROW} - id) AS q FROM generate_series(1, 200000) AS id"
     workspace = request.getfixturevalue(prefix)
     refused(workspace, section(postgres_database), {"query": query}, 2, "R304", "fails on a value", hint="psql")
 
 
 def test_number_out_of_range_half_way(published: Workspace, mariadb_database: Mariadb) -> None:
-    query = f"SELECT seq, 9223372036854775807 - {FAILING_ROW} + seq AS q FROM seq_1_to_200000"
+    query = f"SELECT seq, 9223372036854775807 - {FAILING_ROW} + CAST(seq AS SIGNED) AS q FROM seq_1_to_200000"
     refused(published, section(mariadb_database), {"query": query}, 2, "R304", "fails on a value", hint="mysql")
 
 
