@@ -66,6 +66,7 @@ _PARSABLE: Final[tuple[Predicate, ...]] = (
     is_json,
 )
 _LOSSLESS: Final[tuple[tuple[Predicate, tuple[Predicate, ...]], ...]] = (
+    (at.is_null, _PARSABLE),
     (at.is_string, _PARSABLE),
     (at.is_boolean, (at.is_integer,)),
     (at.is_integer, (at.is_integer, at.is_decimal, at.is_boolean, at.is_floating)),
@@ -213,6 +214,7 @@ def _array_items(text: str) -> list[str | None]:
 
 
 _PARSERS: Final[tuple[tuple[Predicate, Parser], ...]] = (
+    (at.is_null, pa.array),
     (at.is_boolean, _parse_booleans),
     (at.is_time, _parse_times),
     (at.is_duration, _parse_durations),

@@ -21,7 +21,7 @@ def database(mariadb):
     database.execute(
         "CREATE TABLE items (id int unsigned PRIMARY KEY, amount decimal(12,2) NOT NULL, note varchar(60), body blob)",
         "INSERT INTO items SELECT seq, seq / 100, CONCAT('note ', seq), UNHEX(MD5(seq)) FROM seq_1_to_20000",
-        'CREATE TABLE `odd ``name` (`say "hi" 🦔` int, `a%b:c` text)',
+        'CREATE TABLE `odd ``name` (`say "hi" ☂` int, `a%b:c` text)',
         "INSERT INTO `odd ``name` VALUES (1, '50% :x ${y}')",
         "ANALYZE TABLE items",
     )
@@ -42,7 +42,7 @@ def test_a_table_in_bounded_batches(database):
 
 
 def test_strange_names_and_text_that_looks_like_binds(database):
-    assert read(database.url, "odd `name").to_pylist() == [{'say "hi" 🦔': 1, "a%b:c": "50% :x ${y}"}]
+    assert read(database.url, "odd `name").to_pylist() == [{'say "hi" ☂': 1, "a%b:c": "50% :x ${y}"}]
     text = r"""SELECT id % 7 AS `%s`, 'it\'s ${a} %(b)s' AS q, 5--1 AS six # ${d} ; '
                FROM items WHERE id = ${id} AND note LIKE 'note%' /* ' ; */ ; -- end"""
     row = {"%s": 5, "q": "it's ${a} %(b)s", "six": 6}
@@ -58,9 +58,10 @@ def test_describe_and_read_agree_on_expressions(database):
 
 
 def test_floats_have_all_their_digits_or_are_refused(database):
-    values = [16777215.0, 0.1, -0.0, 3.4028234663852886e38, 123456.789]
+    values = [16777215.0, 0.1, -1.5, 3.4028234663852886e38, 123456.789]
     database.execute("CREATE TABLE floats (f float NOT NULL, d double)")
-    database.execute(*(f"INSERT INTO floats VALUES ({value!r}, {value!r})" for value in values))
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.executemany("INSERT INTO floats VALUES (%s * 1e0, %s * 1e0)", [(str(v), str(v)) for v in values])
     singles = [struct.unpack("f", struct.pack("f", value))[0] for value in values]
     table = read(database.url, "floats")
     assert list(map(repr, table["f"].to_pylist())) == list(map(repr, singles))
@@ -129,7 +130,7 @@ def test_leaving_a_large_result_cuts_the_connection(database):
         ("SELECT nope FROM items", QueryError, "Unknown column 'nope'"),
         ("SELECT 1,\n FROM FROM items", QueryError, "syntax error in line"),
         ("SELECT 1 AS a, 2 AS a", QueryError, "more than one column"),
-        ("DELETE FROM items", QueryError, ""),
+        ("DELETE FROM items", QueryError, "syntax error|only reads"),
         ("SELECT 1; DROP TABLE items", QueryError, "more than one statement"),
     ],
 )
