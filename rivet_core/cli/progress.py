@@ -63,7 +63,7 @@ class Snapshot:
             format_bytes(self.bytes_written),
             f"{self.rows_per_second:,.0f} rows/s",
             f"{format_bytes(self.bytes_per_second)}/s",
-            f"{self.parts} part{'' if self.parts == 1 else 's'}",
+            format_count(self.parts, "part"),
         ]
         if self.fraction is not None:
             facts.append(f"{int(self.fraction * 100)} %")
@@ -149,6 +149,11 @@ def _live(name: str, meter: Meter) -> Iterator[None]:
     # stdout may carry the data themselves and is never redirected; the display goes when the result is printed.
     with Live(get_renderable=render, console=Console(stderr=True), transient=True, redirect_stdout=False):
         yield
+
+
+def format_count(number: int, noun: str) -> str:
+    """Return ``1 part``, ``2 parts``, ``1,000 parts``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def format_bytes(size: float) -> str:

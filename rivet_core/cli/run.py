@@ -68,13 +68,15 @@ def run(
 
 
 def _render(results: list[RunResult], text: TextOutput) -> None:
-    from rivet_core.cli.progress import format_bytes, format_duration
+    from rivet_core.cli.progress import format_bytes, format_count, format_duration
 
     for result in results:
         took = f"in {format_duration(result.duration_seconds)}"
         if result.status == "succeeded":
-            parts = f"{result.parts} part{'' if result.parts == 1 else 's'}"
-            facts = f"{result.rows:,} rows, {parts}, {format_bytes(result.bytes)}"
+            counts = [format_count(result.rows, "row")]
+            if result.manifest_fingerprint is not None:  # a stream has no parts
+                counts.append(format_count(result.parts, "part"))
+            facts = ", ".join([*counts, format_bytes(result.bytes)])
             text.line(f"{result.export}: {facts} {took}", "good")
             text.line(f"  {result.prefix}")
         else:

@@ -168,7 +168,7 @@ def _open(path: Path) -> TextIO:
 
 
 def _render(reports: Mapping[str, VerifyReport | ErrorReport], text: TextOutput) -> None:
-    from rivet_core.cli.progress import format_bytes
+    from rivet_core.cli.progress import format_bytes, format_count
     from rivet_core.engine.result import ErrorReport
 
     for name, report in reports.items():
@@ -183,7 +183,7 @@ def _render(reports: Mapping[str, VerifyReport | ErrorReport], text: TextOutput)
         if report.rows is not None and report.parts is not None and report.bytes is not None:
             size = format_bytes(report.bytes)
             text.line(
-                f"  {report.rows:,} rows, {report.parts} parts, {size}; run {report.run_id}, {report.finished_at}"
+                f"  {format_count(report.rows, 'row')}, {format_count(report.parts, 'part')}, {size}; run {report.run_id}, {report.finished_at}"
             )
         for finding in report.findings:
             text.line(f"  {f'{finding.path} {finding.message}'.lstrip()}", "bad")

@@ -15,7 +15,7 @@ from rivet_core.engine import plan
 from rivet_core.engine.extract import Counters, MemoryPlan
 from rivet_core.engine.result import RunResult, error_report, timestamp
 from rivet_core.engine.store import open_stream
-from rivet_core.engine.upload import buffered
+from rivet_core.engine.upload import Sink, buffered
 
 if TYPE_CHECKING:
     from rivet_core.config import Config, ExportConfig
@@ -94,13 +94,17 @@ def _copy(
         counters.approximate_rows = source.approximate_rows(query)
         format_ = plan.open_format(export, registry)
         with open_stream(export.destination, registry, config.base_dir).open() as stream:
-            buffer = buffered(stream)
-            encoder = format_.encoder(cast("BinaryIO", buffer), schema, group_bytes=memory.group_bytes)
-            with closing(encoder), source.read(query, batch_bytes=memory.batch_bytes) as batches:
-                for batch in batches:
-                    encoder.write(batch)
-                    counters.rows += batch.num_rows
-                    counters.bytes_written = buffer.tell()
-                encoder.finish()
-            buffer.flush()
-            counters.bytes_written = buffer.tell()
+            sink = Sink(stream.write)
+            try:
+                buffer = buffered(sink)
+                encoder = format_.encoder(cast("BinaryIO", buffer), schema, group_bytes=memory.group_bytes)
+                with closing(encoder), source.read(query, batch_bytes=memory.batch_bytes) as batches:
+                    for batch in batches:
+                        encoder.write(batch)
+                        counters.rows += batch.num_rows
+                        counters.bytes_written = buffer.tell()
+                    encoder.finish()
+                buffer.flush()
+                counters.bytes_written = buffer.tell()
+            finally:
+                sink.shut()

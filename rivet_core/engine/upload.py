@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import queue
 import threading
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
@@ -22,35 +23,54 @@ BUFFER_BYTES: Final = 1 << 20
 QUEUE_PIECES: Final = 8
 
 
-class HashingSink(io.RawIOBase):
-    """A file-like sink that hashes and uploads behind a bounded queue, so that encoding goes on meanwhile.
+class Sink(io.RawIOBase):
+    """Where an encoder's bytes go: ``accept`` takes each piece until the sink is shut.
 
-    Pieces reach the writer in order and in one thread. An error of the writer is raised from the next ``write`` or
-    from ``finish``, whichever comes first.
+    pyarrow flushes its buffer once more when it is collected, also after a failure; a shut sink takes that silently.
     """
 
-    def __init__(self, writer: ObjectWriter) -> None:
+    def __init__(self, accept: Callable[[bytes], object]) -> None:
         super().__init__()
-        self.size_bytes = 0
-        self._writer = writer
-        self._digest = Fingerprint()
-        self._pieces: queue.Queue[bytes | None] = queue.Queue(QUEUE_PIECES)
-        self._error: BaseException | None = None
-        self._cancelled = False
-        self._thread = threading.Thread(target=self._drain, name="rivet-upload", daemon=True)
-        self._thread.start()
+        self._accept = accept
+        self._shut = False
 
     def writable(self) -> bool:
         """Return ``True``."""
         return True
 
     def write(self, data: Buffer) -> int:
-        """Queue ``data``; waits while the queue is full."""
+        """Pass ``data`` on, copied: the caller uses its buffer again."""
         piece = bytes(data)
-        if not self._cancelled:  # pyarrow flushes its buffer once more when it is collected
-            self._raise_error()
-            self._pieces.put(piece)
+        if not self._shut:
+            self._accept(piece)
         return len(piece)
+
+    def shut(self) -> None:
+        """Take no more pieces."""
+        self._shut = True
+
+
+class HashingSink(Sink):
+    """A sink that hashes and uploads behind a bounded queue, so that encoding goes on meanwhile.
+
+    Pieces reach the writer in order and in one thread. An error of the writer is raised from the next ``write`` or
+    from ``finish``, whichever comes first.
+    """
+
+    def __init__(self, writer: ObjectWriter) -> None:
+        super().__init__(self._enqueue)
+        self.size_bytes = 0
+        self._writer = writer
+        self._digest = Fingerprint()
+        # `SimpleQueue` works in C: an interrupt in the middle of it leaves no lock behind for which the other thread
+        # would wait for ever, as it may in `Queue`. It has no bound; one token per place in the queue is the bound.
+        self._pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._places: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(QUEUE_PIECES):
+            self._places.put(None)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._drain, name="rivet-upload", daemon=True)
+        self._thread.start()
 
     def finish(self) -> str:
         """Wait until everything was written and return the content fingerprint. ``size_bytes`` is final then."""
@@ -60,8 +80,13 @@ class HashingSink(io.RawIOBase):
 
     def cancel(self) -> None:
         """Stop the thread; what is queued may or may not have been written. Raises nothing."""
-        self._cancelled = True
+        self.shut()
         self._stop()
+
+    def _enqueue(self, piece: bytes) -> None:
+        """Queue a piece; waits while the queue is full."""
+        self._raise_error()
+        self._pieces.put(piece)
 
     def _stop(self) -> None:
         if self._thread.is_alive():
@@ -75,7 +100,7 @@ class HashingSink(io.RawIOBase):
     def _drain(self) -> None:
         # After an error the queue is still emptied, or the encoder would wait for a place in it for ever.
         while (piece := self._pieces.get()) is not None:
-            if self._error is not None or self._cancelled:
+            if self._error is not None or self._shut:
                 continue
             try:
                 self._digest.update(piece)
@@ -85,6 +110,6 @@ class HashingSink(io.RawIOBase):
                 self._error = error
 
 
-def buffered(sink: io.IOBase | BinaryIO) -> pa.BufferedOutputStream:
+def buffered(sink: Sink) -> pa.BufferedOutputStream:
     """Put the buffer that encoders write through in front of a sink; ``flush`` empties it."""
-    return pa.BufferedOutputStream(pa.PythonFile(cast("io.IOBase", sink), mode="w"), BUFFER_BYTES)
+    return pa.BufferedOutputStream(pa.PythonFile(sink, mode="w"), BUFFER_BYTES)

@@ -13,6 +13,7 @@ from rivet_core.contract.types import schema_fingerprint
 from rivet_core.contract.verdict import Verdict, judge
 from rivet_core.engine.prefix import PrefixView, look, read_success
 from rivet_core.engine.proof import compare_part
+from rivet_core.engine.result import timestamp
 
 if TYPE_CHECKING:
     from rivet_core.api.destination import Destination
@@ -145,7 +146,7 @@ class _Check:
         return replace(
             report,
             run_id=described.run_id,
-            finished_at=described.finished_at.isoformat(timespec="milliseconds"),
+            finished_at=timestamp(described.finished_at),
             rows=described.row_count,
             parts=described.part_count,
             bytes=sum(part.size_bytes for part in described.committed_parts()),
