@@ -181,10 +181,8 @@ def _render(reports: Mapping[str, VerifyReport | ErrorReport], text: TextOutput)
         text.line(f"  {report.verdict.meaning}")
         text.line(f"  prefix: {report.resolved_prefix}")
         if report.rows is not None and report.parts is not None and report.bytes is not None:
-            size = format_bytes(report.bytes)
-            text.line(
-                f"  {format_count(report.rows, 'row')}, {format_count(report.parts, 'part')}, {size}; run {report.run_id}, {report.finished_at}"
-            )
+            counts = f"{format_count(report.rows, 'row')}, {format_count(report.parts, 'part')}"
+            text.line(f"  {counts}, {format_bytes(report.bytes)}; run {report.run_id}, {report.finished_at}")
         for finding in report.findings:
             text.line(f"  {f'{finding.path} {finding.message}'.lstrip()}", "bad")
         for key in report.untracked:
