@@ -29,6 +29,8 @@ _SUFFIX = r"[a-z][a-z0-9]*(?:\.(?:bz2|gz|lz4|snappy|xz|zst))?"
 _PART_NAME = re.compile(rf"part-(?P<number>[0-9]{{6,18}})(?:-(?P<roll>[0-9]{{2,9}}))?\.(?P<suffix>{_SUFFIX})")
 _TAKEN_SUFFIX = re.compile(r"\.[0-9]+\Z")
 _LONGEST_RUN_ID_STEM = 120
+# Numbers count up from 1, so a higher one is a stranger's; counting on from it would soon run out of numbers.
+_HIGHEST_COUNTED_NUMBER = 10**15
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,11 @@ def quarantine_key(run_id: str, key: str, taken: Container[str]) -> str:
 
 
 def highest_part_number(keys: Iterable[str]) -> int:
-    """Return the highest number of any part among ``keys``, quarantined ones included; 0 if there is none."""
-    return max((_number(key) for key in keys), default=0)
+    """Return the highest number of any part among ``keys``, quarantined ones included; 0 if there is none.
+
+    Numbers that counting never reaches are passed over: one such object must not leave the next run without a number.
+    """
+    return max((number for number in map(_number, keys) if number <= _HIGHEST_COUNTED_NUMBER), default=0)
 
 
 def _number(key: str) -> int:

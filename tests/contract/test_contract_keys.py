@@ -181,6 +181,10 @@ def test_numbers_start_above_every_part_ever_seen_quarantine_included() -> None:
     assert highest_part_number(["_quarantine/run/part-000008-02.parquet.3", "part-000003.parquet"]) == 8
 
 
+def test_a_stranger_cannot_use_up_the_numbers() -> None:
+    assert highest_part_number(["part-000003.parquet", f"part-{MAX_PART_NUMBER}.parquet"]) == 3
+
+
 def test_run_id_holds_export_utc_time_and_entropy() -> None:
     at = datetime(2026, 11, 22, 19, 21, 0, 123_999, tzinfo=timezone(timedelta(hours=2)))
     assert make_run_id("orders", at, b"\x9f\x3a") == "orders_20261122T172100.123_9f3a"
