@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import crash.conftest
 from integration.corruption.published import Published, publish
 
-Publish = Callable[[str], Published]
+Publish = Callable[..., Published]
+
+memory_disk = crash.conftest.memory_disk
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +24,12 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Published]:
 
 
 @pytest.fixture
-def published(templates: dict[str, Published], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
+def published(templates: dict[str, Published], memory_disk: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
     """Return a function that gives a published prefix of its own to the test."""
     monkeypatch.delenv("RIVET_STATE_URL", raising=False)
 
     def copy(suffix: str = "parquet") -> Published:
-        shutil.copytree(templates[suffix].directory, tmp_path / "shop")
-        return Published(tmp_path / "shop")
+        shutil.copytree(templates[suffix].directory, memory_disk / "shop")
+        return Published(memory_disk / "shop")
 
     return copy

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -236,8 +235,9 @@ def _remove(*names: str) -> Do:
     return lambda published: [(published.prefix / name).unlink() for name in names]
 
 
+EDITED_MANIFESTS = _edited_manifests()
+
 CONTROL_DAMAGES = [
-    *_edited_manifests(),
     *_control(
         "manifest.json is deleted", _remove("manifest.json"), "tampered", "manifest", without_copy="stale_marker"
     ),
@@ -251,7 +251,7 @@ CONTROL_DAMAGES = [
     *_control("the copy is deleted", lambda p: p.copy.unlink(), "verified"),
     *_control("the copy is edited", _edit_copy, "tampered", "{copy}"),
     *_control("the copy is emptied", lambda p: p.copy.write_bytes(b""), "tampered", "{copy}"),
-    *_control("the copy is a symbolic link to the manifest", lambda p: to_link(p.copy), "verified"),
+    Damage("the copy is a symbolic link", lambda p: to_link(p.copy), *["verified"] * 3, (), heals=False),
     *_control("manifest.json and the copy are edited alike", _edit_both, "stale_marker", "_SUCCESS"),
     *_control("the marker is deleted", _remove("_SUCCESS"), "uncertified", "_SUCCESS", without_copy="uncertified"),
     Damage(
@@ -363,7 +363,3 @@ LIES = [
     ),
     *_lie("garbage in the place of a part", _certify_garbage, "verified", "verified", "parts_failed", HIT),
 ]
-
-
-def wipe(published: Published) -> None:
-    shutil.rmtree(published.prefix)

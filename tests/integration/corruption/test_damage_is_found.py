@@ -13,6 +13,7 @@ import pytest
 
 from integration.corruption.damages import (
     CONTROL_DAMAGES,
+    EDITED_MANIFESTS,
     FORGERIES,
     LIES,
     PART_DAMAGES,
@@ -80,7 +81,7 @@ def test_damage_to_parts(
     check(damage, published(suffix), suffix, capsys)
 
 
-@pytest.mark.parametrize("damage", [*CONTROL_DAMAGES, *FORGERIES, *LIES], ids=str)
+@pytest.mark.parametrize("damage", [*EDITED_MANIFESTS, *CONTROL_DAMAGES, *FORGERIES, *LIES], ids=str)
 def test_damage_to_control_objects(
     damage: Damage, published: Callable[..., Published], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,7 +146,7 @@ def test_a_format_that_nobody_can_decode_is_named(
 @pytest.mark.parametrize("what", ["a bit is flipped", "manifest.json is one with one byte changed"])
 def test_the_installed_program_says_the_same(what: str, published: Callable[..., Published]) -> None:
     damaged = published()
-    (damage,) = (damage for damage in [*PART_DAMAGES, *CONTROL_DAMAGES] if damage.what == what)
+    (damage,) = (damage for damage in [*PART_DAMAGES, *EDITED_MANIFESTS] if damage.what == what)
     damage.do(damaged)
     program = Path(sys.executable).with_name("rivet")
     done = subprocess.run([program, "validate"], cwd=damaged.directory, capture_output=True, text=True, check=False)
