@@ -103,7 +103,7 @@ def verify_store(
     check = _Check(destination, export, depth, reread=rehash or depth == "full", format_of=format_of)
     for _ in range(_ATTEMPTS):
         view = look(destination, everything=depth != "light")
-        if depth == "light" and view.success is None and not view.manifests:
+        if depth == "light" and not view.manifests:
             view = look(destination)  # nothing that certifies: only the listing tells what kind of nothing
         report = check.judge(view)
         if report.verdict.exit_code == 0 or not _replaced(destination, view):
