@@ -330,7 +330,7 @@ def decode(data: bytes) -> Manifest:
 
 def _check_size(size: int, *, hint: str) -> None:
     if size > MAX_MANIFEST_BYTES:
-        raise ManifestInvalid(f"the manifest has {size} bytes; the limit is {MAX_MANIFEST_BYTES}", hint=hint)
+        raise ManifestInvalid(f"the manifest is too large; the limit is {MAX_MANIFEST_BYTES} bytes", hint=hint)
 
 
 def _check_version(version: object) -> None:
