@@ -1,4 +1,4 @@
-"""A database that cannot be reached, refuses, or fails half-way: one clear error, and the old dataset stays as it is."""
+"""A database that cannot be reached, refuses, or fails half-way: one clear error, and the old dataset stays."""
 
 from __future__ import annotations
 
