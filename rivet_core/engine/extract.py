@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 import pyarrow as pa
 
-from rivet_core.api.errors import PreconditionFailed
+from rivet_core.api.errors import DestinationError, PreconditionFailed, SafetyError, Transient
 from rivet_core.contract import keys
 from rivet_core.engine.store import commit_writer
 from rivet_core.engine.upload import BUFFER_BYTES, QUEUE_PIECES, HashingSink, buffered
@@ -26,7 +29,9 @@ _MIN_GROUP_BYTES = 1_000_000
 # Rows as Python objects are about ten times their Arrow size, so few of them are held at a time.
 _MAX_BATCH_BYTES = 4_000_000
 _MIN_ROLLING_GROUP_BYTES = 64_000
-_COLLISION_ATTEMPTS = 5
+_ATTEMPTS = 5
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class WrittenPart:
-    """A part that is committed at the destination."""
+    """A part that is committed at the destination by the ``attempt``-th read of its chunk."""
 
     key: str
     number: int
@@ -62,6 +67,7 @@ class WrittenPart:
     size_bytes: int
     content_fingerprint: str
     version: str
+    attempt: int = 1
     checksums: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -85,6 +91,9 @@ class PartJournal(Protocol):
     def committed(self, part: WrittenPart) -> None:
         """A part is committed at the destination."""
 
+    def reading_again(self, error: DestinationError) -> None:
+        """The attempt failed for this reason, and the chunk is about to be read again."""
+
 
 @dataclass(frozen=True)
 class PartTarget:
@@ -104,8 +113,8 @@ class PartTarget:
 def extract(source: Source, query: Query, target: PartTarget, *, first_number: int) -> list[WrittenPart]:
     """Export one query as one chunk: one part, or several where ``max_file_size`` rolls over.
 
-    A name that another writer takes while the part is written costs a fresh read under a higher number: the rows
-    are gone by then, and nothing is ever overwritten.
+    A name that another writer takes while the part is written, and an upload that is lost as a whole, cost a fresh
+    read under a higher number: the rows are gone by then, and nothing is ever overwritten.
 
     Args:
         first_number: the lowest part number that may be free.
@@ -114,15 +123,16 @@ def extract(source: Source, query: Query, target: PartTarget, *, first_number: i
         The committed parts in the order of their rows; empty for an empty result without ``write_empty``.
     """
     number = first_number
-    for attempt in range(1, _COLLISION_ATTEMPTS + 1):
+    for attempt in count(1):
         number = _free_number(target, number)
         _reset(target.counters)
         try:
             with source.read(query, batch_bytes=target.memory.batch_bytes) as stream:
-                return _write_chunk(stream, target, number)
-        except PreconditionFailed:
-            if attempt == _COLLISION_ATTEMPTS:
+                return _write_chunk(stream, target, number, attempt)
+        except (PreconditionFailed, Transient) as error:
+            if attempt == _ATTEMPTS:
                 raise
+            target.journal.reading_again(error)
             number += 1
     raise AssertionError("unreachable")
 
@@ -133,12 +143,17 @@ def _reset(counters: Counters) -> None:
 
 
 def _free_number(target: PartTarget, number: int) -> int:
-    while target.destination.head(keys.part_name(number, target.suffix)) is not None:
+    while number <= keys.MAX_PART_NUMBER:
+        if target.destination.head(keys.part_name(number, target.suffix)) is None:
+            return number
         number += 1
-    return number
+    raise SafetyError(
+        f"no part number is left at {target.destination.uri}: {keys.MAX_PART_NUMBER} is taken",
+        hint="an object or a manifest there has it in a part's name; move that away, or export to another prefix",
+    )
 
 
-def _write_chunk(stream: BatchStream, target: PartTarget, number: int) -> list[WrittenPart]:
+def _write_chunk(stream: BatchStream, target: PartTarget, number: int, attempt: int) -> list[WrittenPart]:
     written: list[WrittenPart] = []
     part: _OpenPart | None = None
     try:
@@ -149,10 +164,10 @@ def _write_chunk(stream: BatchStream, target: PartTarget, number: int) -> list[W
                 written.append(part.commit())
                 part = None
             if part is None:
-                part = _OpenPart(target, number, roll=len(written) + 1)
+                part = _OpenPart(target, number, roll=len(written) + 1, attempt=attempt)
             part.write(batch)
         if part is None and not written and target.write_empty:
-            part = _OpenPart(target, number, roll=1)
+            part = _OpenPart(target, number, roll=1, attempt=attempt)
         if part is not None:
             written.append(part.commit())
             part = None
@@ -165,22 +180,27 @@ def _write_chunk(stream: BatchStream, target: PartTarget, number: int) -> list[W
 class _OpenPart:
     """One part while it is written: encoder -> buffer -> hashing sink -> object writer."""
 
-    def __init__(self, target: PartTarget, number: int, roll: int) -> None:
+    def __init__(self, target: PartTarget, number: int, *, roll: int, attempt: int) -> None:
         self._target = target
         self._number = number
+        self._attempt = attempt
         self._key = keys.part_name(number, target.suffix, roll)
         self._rows = 0
         self._bytes_before = target.counters.bytes_written
+        self._clean_up: list[Callable[[], object]] = []
         target.journal.reserve(self._key, number)
-        self._writer = target.destination.open_writer(self._key, if_absent=True)
-        self._sink = HashingSink(self._writer)
         try:
+            self._writer = target.destination.open_writer(self._key, if_absent=True)
+            self._clean_up.append(self._writer.abort)
+            self._sink = HashingSink(self._writer)
+            self._clean_up.append(self._sink.cancel)
             self._buffer = buffered(self._sink)
             self._encoder = target.format.encoder(
                 cast("BinaryIO", self._buffer), target.schema, group_bytes=target.memory.group_bytes
             )
+            self._clean_up.append(self._encoder.close)
         except BaseException:
-            self._discard()
+            self.abort()
             raise
 
     def is_full(self, batch: pa.RecordBatch) -> bool:
@@ -194,23 +214,26 @@ class _OpenPart:
         self._target.counters.bytes_written = self._bytes_before + self._sink.size_bytes
 
     def commit(self) -> WrittenPart:
-        try:
-            self._encoder.finish()
-            self._buffer.flush()
-            digest = self._sink.finish()
-            info = commit_writer(
-                self._target.destination,
-                self._writer,
-                self._key,
-                size_bytes=self._sink.size_bytes,
-                content_fingerprint=digest,
-            )
-        except BaseException:
-            self.abort()
-            raise
+        self._encoder.finish()
+        self._buffer.flush()
+        digest = self._sink.finish()
+        info = commit_writer(
+            self._target.destination,
+            self._writer,
+            self._key,
+            size_bytes=self._sink.size_bytes,
+            content_fingerprint=digest,
+        )
         self._encoder.close()
         part = WrittenPart(
-            self._key, self._number, self._rows, info.size_bytes, digest, info.version, dict(info.checksums)
+            key=self._key,
+            number=self._number,
+            rows=self._rows,
+            size_bytes=info.size_bytes,
+            content_fingerprint=digest,
+            version=info.version,
+            attempt=self._attempt,
+            checksums=dict(info.checksums),
         )
         self._target.counters.parts += 1
         self._target.counters.bytes_written = self._bytes_before + info.size_bytes
@@ -218,9 +241,12 @@ class _OpenPart:
         return part
 
     def abort(self) -> None:
-        self._encoder.close()
-        self._discard()
+        """Stop the thread and discard what was written. The error that led here is the one to report, not one of these.
 
-    def _discard(self) -> None:
-        self._sink.cancel()
-        self._writer.abort()
+        Does nothing to an object that is committed.
+        """
+        while self._clean_up:
+            try:
+                self._clean_up.pop()()
+            except Exception as error:  # noqa: BLE001  an encoder's or a writer's, from a plugin
+                logger.warning("%s was not cleaned up after it failed: %s", self._key, error)

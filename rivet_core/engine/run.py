@@ -307,9 +307,13 @@ class _StateParts:
                 size_bytes=part.size_bytes,
                 content_fingerprint=part.content_fingerprint,
                 version=part.version,
+                attempt=part.attempt,
             ),
         )
         self._journal.emit("part_committed", key=part.key, rows=part.rows, size_bytes=part.size_bytes)
+
+    def reading_again(self, error: DestinationError) -> None:
+        self._journal.warn(f"the rows are read again: {error.message}")
 
 
 def _log_wait(owner: LeaseInfo) -> None:

@@ -86,6 +86,7 @@ class HashingSink(Sink):
     def _enqueue(self, piece: bytes) -> None:
         """Queue a piece; waits while the queue is full."""
         self._raise_error()
+        self._places.get()
         self._pieces.put(piece)
 
     def _stop(self) -> None:
@@ -100,14 +101,14 @@ class HashingSink(Sink):
     def _drain(self) -> None:
         # After an error the queue is still emptied, or the encoder would wait for a place in it for ever.
         while (piece := self._pieces.get()) is not None:
-            if self._error is not None or self._shut:
-                continue
-            try:
-                self._digest.update(piece)
-                self._writer.write(piece)
-                self.size_bytes += len(piece)
-            except BaseException as error:  # noqa: BLE001  it is raised again, in the thread that writes
-                self._error = error
+            if self._error is None and not self._shut:
+                try:
+                    self._digest.update(piece)
+                    self._writer.write(piece)
+                    self.size_bytes += len(piece)
+                except BaseException as error:  # noqa: BLE001  it is raised again, in the thread that writes
+                    self._error = error
+            self._places.put(None)
 
 
 def buffered(sink: Sink) -> pa.BufferedOutputStream:
