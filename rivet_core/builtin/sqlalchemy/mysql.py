@@ -37,7 +37,8 @@ _NOT_NULL_FLAG, _UNSIGNED_FLAG, _ENUM_FLAG, _SET_FLAG = 1, 32, 256, 2048
 _BINARY_CHARSET: Final = 63
 _SHORT_BYTES: Final = 4096
 
-#: Types by their code: what SQL calls them, the Arrow type, and the one of their unsigned form.
+#: Types by their code: what SQL calls them, the Arrow type, and the one of their unsigned form. ``tinyint(1)`` is a
+#: number like any other ``tinyint``, for it holds -128 to 127; ``columns: {name: bool}`` makes it a boolean.
 FIXED_TYPES: Final[dict[int, tuple[str, pa.DataType, pa.DataType]]] = {
     1: ("tinyint", pa.int8(), pa.uint8()),
     2: ("smallint", pa.int16(), pa.uint16()),
@@ -71,7 +72,7 @@ _JSON_CHECK: Final = re.compile(r"json_valid\(`((?:[^`]|``)+)`\)", re.IGNORECASE
 
 
 class Mysql(Backend):
-    """MySQL, MariaDB and what speaks their protocol."""
+    """MySQL and MariaDB."""
 
     name: ClassVar[str] = "mysql"
 
@@ -183,8 +184,11 @@ class Mysql(Backend):
         driver_connection: Any = connection.connection.dbapi_connection
         with driver_connection.cursor() as cursor:
             yield tls_check(bool(_tls_cipher(cursor)), required=self.tls_required)
+            # One name in MySQL, the other in older MariaDB.
+            cursor.execute("SHOW VARIABLES WHERE Variable_name IN ('transaction_read_only', 'tx_read_only')")
+            read_only = any(value == "ON" for _, value in cursor.fetchall())
         yield clock_check(now)
-        yield read_only_check(True)
+        yield read_only_check(read_only)
 
     def failure(self, error: Exception, statement: str = "") -> RivetError:
         """Map by the server's error number (Server Error Message Reference)."""

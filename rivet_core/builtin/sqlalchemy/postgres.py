@@ -104,7 +104,7 @@ class _Type:
 
 
 class Postgres(Backend):
-    """PostgreSQL and what speaks its protocol."""
+    """PostgreSQL."""
 
     name: ClassVar[str] = "postgres"
 
@@ -198,21 +198,24 @@ class Postgres(Backend):
         return int(rows[0][0]) if rows and rows[0][0] >= 0 else None
 
     def server_checks(self, connection: sqlalchemy.Connection) -> Iterator[Check]:
-        """Report version, TLS and clock."""
+        """Report version, TLS, clock and read-only."""
         row = connection.exec_driver_sql(
-            "SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp())::float8"
+            "SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp())::float8,"
+            " current_setting('transaction_read_only')"
         ).one()
         yield version_check(f"PostgreSQL {row[0]}")
         driver_connection: Any = connection.connection.dbapi_connection
         yield tls_check(bool(driver_connection.pgconn.ssl_in_use), required=self.tls_required)
         yield clock_check(row[1])
-        yield read_only_check(True)
+        yield read_only_check(row[2] == "on")
 
     def failure(self, error: Exception, statement: str = "") -> RivetError:
         """Map by SQLSTATE (manual, appendix A); a failed connection has none and goes by its message."""
         state = getattr(error, "sqlstate", None)
         if state is None:
-            return _connection_failure(str(error))
+            if isinstance(error, (self.driver.OperationalError, self.driver.InterfaceError)):
+                return _connection_failure(str(error))
+            return QueryError("the query or its parameters cannot be sent", hint="try it in psql")
         diagnostics: Any = getattr(error, "diag", None)
         if state in _NAMING:
             # These messages quote names, never values.

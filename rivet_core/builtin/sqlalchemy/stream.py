@@ -126,28 +126,29 @@ class ArrowBatches(BatchStream):
     def _refusal(self, reader: Reader, values: Sequence[Any], rows: Sequence[Row]) -> ValueRefused:
         """Find the first value that cannot be kept and say where it is, not what it is."""
         column = reader.column
-        index, reason = next(
-            ((index, reason) for index, value in enumerate(values) if (reason := _reason(reader, value))),
-            (0, f"does not fit {type_name(column.type)}"),
-        )
-        where = self._locate(self._read + index + 1, rows[index])
+        low, high = 0, len(values)
+        while high - low > 1:  # the first ``low`` values can be kept, the first ``high`` cannot
+            middle = (low + high) // 2
+            if _reason(reader, values[:middle]):
+                high = middle
+            else:
+                low = middle
         return ValueRefused(
-            f"column {column.name!r} ({column.source_type}), {where}: the value {reason}",
+            f"column {column.name!r} ({column.source_type}), {self._locate(self._read + high, rows[low])}: "
+            f"the value {_reason(reader, values[:high])}",
             hint=override_hint(column.name),
         )
 
 
-def _reason(reader: Reader, value: object) -> str:
-    """Return why the value is refused; empty if it is not."""
+def _reason(reader: Reader, values: Sequence[Any]) -> str:
+    """Return why the values, of which the last is the suspect, are refused; empty if they are not."""
     column = reader.column
-    if value is None:
-        return "" if column.nullable else "is NULL, but the column is declared NOT NULL"
     try:
-        array = reader.decode([value])
+        array = reader.decode(values)
     except Refused as refused:
         return f"{refused} and does not fit {type_name(column.type)}"
     except UnicodeError:
         return "is no valid UTF-8 text"
     except _CONVERSION_ERRORS:
         return f"does not fit {type_name(column.type)}"
-    return "is a zero date, but the column is declared NOT NULL" if array.null_count and not column.nullable else ""
+    return "is NULL, but the column is declared NOT NULL" if array.null_count and not column.nullable else ""

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import struct
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from integration.source.open_source import opened, read
-from rivet_core.api import Query, QueryError, SourceDenied, SourceUnavailable, TypeMappingError, ValueRefused
+from rivet_core.api import (
+    Query,
+    QueryError,
+    SourceContext,
+    SourceDenied,
+    SourceUnavailable,
+    TypeMappingError,
+    ValueRefused,
+)
+from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
+from rivet_core.builtin.sqlalchemy.source import open_source
 from servers.proxy import Drop, FaultProxy, Reset
 
 
@@ -175,6 +187,12 @@ def test_a_lost_connection_is_an_error_and_never_a_short_result(database, fault)
         with pytest.raises(SourceUnavailable):
             read(database.through(proxy.port).url, "items", batch_bytes=10_000)
         assert proxy.fired
+
+
+def test_a_server_without_tls_is_refused_where_tls_is_required(database):
+    config = SqlalchemyConfig(url=database.url, tls={"mode": "require"})
+    with closing(open_source(config, SourceContext(Path("/")))) as source:
+        assert [(check.status, "TLS" in check.message) for check in source.check()] == [("failed", True)]
 
 
 def test_doctor_reports_the_server(database):
