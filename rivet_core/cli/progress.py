@@ -57,14 +57,11 @@ class Snapshot:
     seconds_left: float | None
 
     def __str__(self) -> str:
-        facts = [
-            self.phase,
-            f"{self.rows:,} rows",
-            format_bytes(self.bytes_written),
-            f"{self.rows_per_second:,.0f} rows/s",
-            f"{format_bytes(self.bytes_per_second)}/s",
-            format_count(self.parts, "part"),
-        ]
+        facts = [self.phase, f"{self.rows:,} rows", f"{self.rows_per_second:,.0f} rows/s"]
+        if self.bytes_written:  # the first row group goes out as a whole, so nothing is normal for a while
+            facts += [format_bytes(self.bytes_written), f"{format_bytes(self.bytes_per_second)}/s"]
+        if self.parts:
+            facts.append(format_count(self.parts, "part"))
         if self.fraction is not None:
             facts.append(f"{int(self.fraction * 100)} %")
         if self.seconds_left is not None:

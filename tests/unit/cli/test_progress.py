@@ -38,7 +38,7 @@ def test_rate_and_time_left_come_from_the_last_seconds():
     assert now.rows_per_second == pytest.approx(10)
     assert now.bytes_per_second == pytest.approx(200)
     assert now.seconds_left == pytest.approx(450)
-    assert str(now) == "exporting, 5,500 rows, 110.0 kB, 10 rows/s, 200 B/s, 0 parts, 55 %, 7:30 left"
+    assert str(now) == "exporting, 5,500 rows, 10 rows/s, 110.0 kB, 200 B/s, 55 %, 7:30 left"
 
 
 @pytest.mark.parametrize(("rows", "percent"), [(0, "0 %"), (999, "99 %"), (1000, None), (5000, None)])
