@@ -3,8 +3,8 @@
 ``${name}`` is a bind where the engine would see SQL, not inside quotes, dollar quotes or comments. The rules of each
 engine are those of its lexer: PostgreSQL manual 4.1 (nested comments, ``E''`` strings, dollar quotes), MySQL manual
 9.1 and 9.7 (backslash escapes, ``#`` and ``-- `` comments, ``/*! … */`` that is code), SQLite "SQL As Understood"
-(``[]`` and backtick identifiers). Dialects go by SQLAlchemy's
-names or by the source's type; an unknown one follows the standard.
+(``[]`` and backtick identifiers). Dialects go by SQLAlchemy's names or by the source's type; an unknown one follows
+the standard.
 """
 
 from __future__ import annotations
