@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 import pyarrow as pa
 
-from rivet_core.api.errors import DestinationError, PreconditionFailed, SafetyError, Transient
+from rivet_core.api.errors import DestinationError, PreconditionFailed, SafetyError, SourceError, Transient
 from rivet_core.contract import keys
 from rivet_core.engine.store import commit_writer
 from rivet_core.engine.upload import BUFFER_BYTES, QUEUE_PIECES, HashingSink, buffered
@@ -128,6 +128,11 @@ def extract(source: Source, query: Query, target: PartTarget, *, first_number: i
         _reset(target.counters)
         try:
             with source.read(query, batch_bytes=target.memory.batch_bytes) as stream:
+                if not stream.schema.equals(target.schema):
+                    raise SourceError(
+                        "the columns of the result changed while the export started",
+                        hint="somebody alters the table or its data; run the export again",
+                    )
                 return _write_chunk(stream, target, number, attempt)
         except (PreconditionFailed, Transient) as error:
             if attempt == _ATTEMPTS:
