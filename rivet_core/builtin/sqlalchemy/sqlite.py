@@ -40,6 +40,8 @@ DECLARED_TYPES: Final[tuple[tuple[str, pa.DataType], ...]] = (
     (r"REAL|FLOA|DOUB", pa.float64()),
 )
 _DECIMAL: Final = re.compile(r"(?:NUMERIC|DECIMAL|NUMBER)(?:\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?")
+# Steps of SQLite's virtual machine between two chances for a signal to be handled: some milliseconds.
+_STEPS_BETWEEN_SIGNALS: Final = 200_000
 _COLUMNS: Final = 'SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?{schema}) WHERE hidden <> 1 ORDER BY cid'
 
 
@@ -49,8 +51,9 @@ class Sqlite(Backend):
     name: ClassVar[str] = "sqlite"
 
     def prepare(self, connection: Any) -> None:
-        """Refuse writes also to attached and temporary databases."""
+        """Refuse writes also to attached and temporary databases, and let Ctrl-C stop a query that has no row yet."""
         connection.execute("PRAGMA query_only = ON").close()
+        connection.set_progress_handler(lambda: 0, _STEPS_BETWEEN_SIGNALS)
 
     @contextmanager
     def run(self, query: Query) -> Iterator[Result]:
@@ -128,6 +131,9 @@ class Sqlite(Backend):
         """Map by SQLite's own error name; for SQL errors it is one for all, and the message tells them apart."""
         name = getattr(error, "sqlite_errorname", "")
         message = str(error)
+        if name == "SQLITE_INTERRUPT":
+            # Nobody else interrupts: a signal was handled in the progress handler, which cannot raise.
+            raise KeyboardInterrupt
         if message.startswith("Could not decode to UTF-8"):
             return undecodable()
         if message.startswith(("no such table", "no such column", "no such function", "ambiguous column name")):
