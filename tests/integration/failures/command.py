@@ -131,7 +131,7 @@ class Workspace:
 
     def state(self, query: str) -> list[Any]:
         """Run a query on the state database."""
-        with closing(sqlite3.connect(self.directory / ".rivet_state.db")) as connection:
+        with closing(sqlite3.connect(f"file:{self.directory}/.rivet_state.db?mode=ro", uri=True)) as connection:
             return connection.execute(query).fetchall()
 
 
