@@ -52,7 +52,7 @@ from rivet_core.api.errors import (
 from rivet_core.api.events import Event, EventKind
 from rivet_core.api.format import Decoder, Encoder, Format
 from rivet_core.api.retry import retry
-from rivet_core.api.secret import Secret, redact, register_secret
+from rivet_core.api.secret import Secret, redact, redact_values, register_secret
 from rivet_core.api.source import (
     BatchStream,
     Fidelity,
@@ -134,6 +134,7 @@ __all__ = [
     "UsageError",
     "ValueRefused",
     "redact",
+    "redact_values",
     "register_secret",
     "retry",
 ]

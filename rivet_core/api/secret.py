@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, quote_plus
 
@@ -79,3 +80,18 @@ def redact(text: str) -> str:
         if form in text:
             text = text.replace(form, MASK)
     return text
+
+
+def redact_values(value: object) -> object:
+    """Return plain data (mappings, sequences, strings, numbers) with every string redacted, keys too.
+
+    For documents: once a string is quoted and escaped, a secret in it may not look like itself any more.
+    """
+    match value:
+        case str():
+            return redact(value)
+        case Mapping():
+            return {redact(str(key)): redact_values(item) for key, item in value.items()}
+        case list() | tuple():
+            return [redact_values(item) for item in value]
+    return value

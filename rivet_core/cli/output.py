@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Final, Literal, Self
 
 import click
 
-from rivet_core.api.secret import redact
+from rivet_core.api.secret import redact, redact_values
 
 if TYPE_CHECKING:
     from rivet_core.api.errors import RivetError
@@ -66,7 +66,7 @@ class JsonOutput(Output):
 
     def report(self, document: Mapping[str, object], render: Callable[[TextOutput], None]) -> None:
         """Print ``document``."""
-        click.echo(json.dumps(_plain(document), indent=2), file=self._stream)
+        click.echo(json.dumps(redact_values(document), indent=2, default=_as_json), file=self._stream)
 
     def error(self, error: RivetError | ErrorReport) -> None:
         """Print ``{"error": {…}}``."""
@@ -154,19 +154,13 @@ def _terminal_table(
     Console(file=stream).print(table)
 
 
-def _plain(value: object) -> object:
-    """Return ``value`` as JSON types, every string free of secrets before quoting could disguise one."""
+def _as_json(value: object) -> object:
+    """Return what JSON has no word for, in words that it has."""
     match value:
-        case str():
-            return redact(value)
-        case None | bool() | int() | float():
-            return value
-        case Mapping():
-            return {redact(str(key)): _plain(item) for key, item in value.items()}
         case date():
             return value.isoformat()
         case PurePath():
             return redact(str(value))
         case Iterable():
-            return [_plain(item) for item in value]
+            return redact_values(list(value))
     raise TypeError(f"{type(value).__name__} has no place in a JSON report")

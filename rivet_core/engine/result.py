@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from rivet_core.api.errors import Interrupted, RivetError
-from rivet_core.api.secret import redact
+from rivet_core.api.secret import redact_values
 from rivet_core.contract.keys import safe_run_id
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_PUBLISHED = "its dataset was published before that and is complete"
+_NOTHING_PUBLISHED = "nothing was published; what the prefix held before is untouched, run it again"
 
 RunStatus = Literal["succeeded", "failed", "interrupted"]
 
@@ -74,7 +81,9 @@ class RunResult:
             write_json(path, self.to_json())
         except OSError as error:
             # The run is what it is; a summary that cannot be kept does not change it.
-            self.warnings.append(f"the summary could not be written to {path}: {error.strerror}")
+            message = f"the summary could not be written to {path}: {error.strerror}"
+            self.warnings.append(message)
+            logger.warning("%s: %s", self.export, message)
 
     @property
     def exit_code(self) -> int:
@@ -86,6 +95,15 @@ class RunResult:
         return asdict(self)
 
 
+def overall_exit_code(codes: Iterable[int]) -> int:
+    """Return the exit code of a command that did several things: the highest of theirs.
+
+    A command that was interrupted (130) says so, one of which a person must hear (2 to 5) is not hidden behind
+    another that will pass by itself (1), and 0 means that all went well.
+    """
+    return max(codes, default=0)
+
+
 def timestamp(moment: datetime) -> str:
     """Return an aware time as ISO 8601 in UTC with milliseconds: ``2026-11-22T17:21:00.123Z``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -95,8 +113,13 @@ def write_json(path: Path, document: object) -> None:
     """Write a JSON document atomically, every secret removed; creates the directories above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(redact(json.dumps(document, indent=2, ensure_ascii=False)) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    text = json.dumps(redact_values(document), indent=2, ensure_ascii=False) + "\n"
+    try:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))  # file names may hold lone surrogates
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def error_report(error: BaseException, export: str, *, published: bool = False) -> ErrorReport:
@@ -105,23 +128,13 @@ def error_report(error: BaseException, export: str, *, published: bool = False) 
     Args:
         published: the dataset was certified before that.
     """
-    if isinstance(error, RivetError):
-        return ErrorReport.of(error)
-    if isinstance(error, KeyboardInterrupt):
-        return ErrorReport.of(_interruption(export, published=published))
-    unexpected = RivetError(
-        f"unexpected {type(error).__name__}: {error}", hint="repeat the command with --debug to see where", code="R999"
-    )
-    return ErrorReport.of(unexpected)
-
-
-def _interruption(export: str, *, published: bool) -> Interrupted:
-    if published:
-        return Interrupted(
-            f"the run of {export!r} was interrupted after its dataset was published",
-            hint="the dataset is complete; the next run moves the old parts aside",
-        )
-    return Interrupted(
-        f"the run of {export!r} was interrupted",
-        hint="nothing was published; what the prefix held before is untouched, run it again",
-    )
+    match error:
+        case RivetError():
+            known = error
+        case KeyboardInterrupt():
+            known = Interrupted(f"the run of {export!r} was interrupted", hint="" if published else _NOTHING_PUBLISHED)
+        case _:
+            message = f"unexpected {type(error).__name__}: {error}"
+            known = RivetError(message, hint="repeat the command with --debug to see where", code="R999")
+    report = ErrorReport.of(known)
+    return replace(report, hint="; ".join(filter(None, (_PUBLISHED, report.hint)))) if published else report

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from rivet_core.api.errors import DestinationError, Interrupted, RivetError, SafetyError, TrustError
+from rivet_core.api.errors import DestinationError, Interrupted, RivetError, TrustError
 from rivet_core.contract import keys
 from rivet_core.contract.fingerprint import fingerprint
 from rivet_core.contract.manifest import MAX_MANIFEST_BYTES, WARN_MANIFEST_BYTES, encode
@@ -87,14 +87,12 @@ class ExportRun:
         self._started = datetime.now(UTC)
         self.run_id = keys.make_run_id(export.name, self._started, os.urandom(2))
         self.counters = Counters()
-        self._content: Manifest | None = None
-        self._published = False
-        self._choice = plan.resolve_destination(export, plan.PrefixChoice(self._started.date(), self.run_id))
+        self._published: Manifest | None = None
         self._result = RunResult(
             export=export.name,
             run_id=self.run_id,
             mode=export.mode,
-            prefix=self._choice.template,
+            prefix=export.destination.template,
             started_at=timestamp(self._started),
         )
 
@@ -103,19 +101,23 @@ class ExportRun:
         result = self._result
         try:
             self._run()
-            result.status = "succeeded"
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # SystemExit: a plugin's, or its driver's
             logger.debug("the run ended", exc_info=True)
-            result.error = error_report(error, self._export.name, published=self._published)
-            if isinstance(error, KeyboardInterrupt):
-                result.status = "succeeded" if self._published else "interrupted"
+            result.error = self._report(error)
+            if isinstance(error, KeyboardInterrupt) and self._published is None:
+                result.status = "interrupted"
         result.finish(self._config.base_dir)
         return result
 
+    def _report(self, error: BaseException) -> ErrorReport:
+        return error_report(error, self._export.name, published=self._published is not None)
+
     def _run(self) -> None:
+        choice = plan.resolve_destination(self._export, plan.PrefixChoice(self._started.date(), self.run_id))
+        capabilities = choice.spec.capabilities
         with ExitStack() as stack:
             lease = stack.enter_context(self._state.acquire(self._export.name, on_wait=_log_wait))
-            destination = stack.enter_context(closing(open_store(self._choice, self._registry, self._config.base_dir)))
+            destination = stack.enter_context(closing(open_store(choice, self._registry, self._config.base_dir)))
             self._result.prefix = destination.uri
             view = look(destination)
             self._settle_earlier_run(lease, view)
@@ -127,16 +129,20 @@ class ExportRun:
             with self._recorded(lease, journal):
                 journal.emit("run_started", prefix=destination.uri, mode=self._export.mode)
                 content = self._extract(lease, destination, view, journal)
-                listing = self._publish(lease, destination, content, view, journal)
-            self._tidy(lease, destination, plan_tidying(listing, content, view, self._export.superseded), journal)
+                publisher = Publisher(destination, conditional=capabilities.conditional_put, guard=lease.check)
+                listing = self._publish(lease, publisher, content, view, journal)
+            todo = plan_tidying(listing, content, view, self._export.superseded)
+            self._tidy(lease, destination, todo, journal, rehash=capabilities.rehash_on_validate)
             if self._options.validate:
-                self._validate(destination)
+                self._validate(destination, rehash=capabilities.rehash_on_validate)
 
     def _settle_earlier_run(self, lease: Lease, view: PrefixView) -> None:
-        """Record as succeeded a run that died between its commit point and the state's last write."""
-        earlier = self._state.newest_run(self._export.name, statuses=("publishing",))
+        """Record as succeeded a run whose commit the state has missed: it died, or the answer was lost."""
+        earlier = self._state.newest_run(self._export.name)
         certified = view.control.certified
-        if earlier is not None and certified is not None and certified.run_id == earlier.run_id:
+        if earlier is None or certified is None or certified.run_id != earlier.run_id:
+            return
+        if earlier.status != "succeeded":
             self._finish(lease, earlier.run_id, "succeeded", content=certified)
 
     def _start(self, lease: Lease, destination: CheckedDestination, view: PrefixView) -> None:
@@ -158,18 +164,26 @@ class ExportRun:
         try:
             yield
         except BaseException as error:
-            report = error_report(error, self._export.name, published=self._published)
-            interrupted = isinstance(error, KeyboardInterrupt)
             # The error that ended the run is the one to report, also where the state cannot be written any more.
             with suppress(RivetError):
-                if self._published:
-                    self._finish(lease, self.run_id, "succeeded", content=self._content)
+                if self._published is not None:
+                    self._succeed(lease, journal, self._published)
                 else:
-                    self._finish(lease, self.run_id, "interrupted" if interrupted else "failed", error=report)
-                journal.emit("run_interrupted" if interrupted else "run_failed", code=report.code)
+                    self._fail(lease, journal, error)
             raise
-        self._finish(lease, self.run_id, "succeeded", content=self._content)
-        journal.emit("run_succeeded", rows=self._result.rows, parts=self._result.parts, bytes=self._result.bytes)
+        if self._published is not None:
+            self._succeed(lease, journal, self._published)
+
+    def _succeed(self, lease: Lease, journal: Journal, content: Manifest) -> None:
+        self._finish(lease, self.run_id, "succeeded", content=content)
+        result = self._result
+        journal.emit_if_possible("run_succeeded", rows=result.rows, parts=result.parts, bytes=result.bytes)
+
+    def _fail(self, lease: Lease, journal: Journal, error: BaseException) -> None:
+        report = self._report(error)
+        interrupted = isinstance(error, KeyboardInterrupt)
+        self._finish(lease, self.run_id, "interrupted" if interrupted else "failed", error=report)
+        journal.emit_if_possible("run_interrupted" if interrupted else "run_failed", code=report.code)
 
     def _extract(self, lease: Lease, destination: CheckedDestination, view: PrefixView, journal: Journal) -> Manifest:
         export = self._export
@@ -205,62 +219,67 @@ class ExportRun:
             )
 
     def _publish(
-        self, lease: Lease, destination: CheckedDestination, content: Manifest, view: PrefixView, journal: Journal
+        self, lease: Lease, publisher: Publisher, content: Manifest, view: PrefixView, journal: Journal
     ) -> Mapping[str, ObjectInfo]:
         self.counters.phase = "publishing"
-        result = self._result
         data = encode(content)
         if len(data) > WARN_MANIFEST_BYTES:
             journal.warn(f"the manifest has {len(data)} bytes; {MAX_MANIFEST_BYTES} is the most that is read")
-        self._content = content
         self._state.publishing(lease, self.run_id, fingerprint(data))
-        publisher = Publisher(
-            destination, conditional=self._choice.spec.capabilities.conditional_put, guard=lease.check
-        )
         try:
             listing = publisher.publish(content, data, Baseline.of(view))
-            self._published = True
-        except KeyboardInterrupt:
-            # It may have come while the answer of the commit was on its way.
-            self._published = publisher.is_certified(data)
+            self._committed(content, data)
+        except BaseException:
+            # It may have come while the answer of the commit was on its way: then the dataset is published.
+            with suppress(DestinationError):
+                if publisher.is_certified(data):
+                    self._committed(content, data)
             raise
+        result = self._result
+        journal.emit_if_possible(
+            "published", manifest=result.manifest_fingerprint, rows=result.rows, parts=result.parts
+        )
+        return listing
+
+    def _committed(self, content: Manifest, data: bytes) -> None:
+        self._published = content
+        result = self._result
+        result.status = "succeeded"
         result.rows, result.parts = content.row_count, content.part_count
         result.bytes = sum(part.size_bytes for part in content.parts)
         result.manifest_fingerprint = fingerprint(data)
-        journal.emit("published", manifest=result.manifest_fingerprint, rows=result.rows, parts=result.parts)
-        return listing
 
-    def _tidy(self, lease: Lease, destination: CheckedDestination, todo: TidyPlan, journal: Journal) -> None:
+    def _tidy(
+        self, lease: Lease, destination: CheckedDestination, todo: TidyPlan, journal: Journal, *, rehash: bool
+    ) -> None:
         """Move old parts aside. Nothing in here can unmake the dataset, so failures are warnings."""
         self.counters.phase = "tidying"
         result = self._result
-        try:
-            rehash = self._choice.spec.capabilities.rehash_on_validate
-            done = tidy(destination, todo, self.run_id, rehash=rehash, guard=lease.check)
-        except (DestinationError, SafetyError) as error:
-            journal.warn(f"old parts are left to the next run: {error.message}")
-            return
+        done = tidy(destination, todo, self.run_id, rehash=rehash, guard=lease.check)
         result.quarantined, result.deleted, result.untracked = done.quarantined, done.deleted, done.reported
         for key in done.quarantined:
-            journal.emit("part_quarantined", key=key)
+            journal.emit_if_possible("part_quarantined", key=key)
         for message in done.warnings:
             journal.warn(message)
 
-    def _validate(self, destination: CheckedDestination) -> None:
+    def _validate(self, destination: CheckedDestination, *, rehash: bool) -> None:
+        """Verify what was published; a dataset that was to be proven and is not is no success."""
         self.counters.phase = "validating"
+        self._result.status = "failed"
         report = verify_store(
             destination,
             export=self._export.name,
             depth="parts",
-            rehash=self._choice.spec.capabilities.rehash_on_validate,
+            rehash=rehash,
             format_of=lambda name: plan.open_named_format(name, self._export, self._registry),
         )
         self._result.validation = report.to_json()
         if report.verdict.exit_code != 0:
             raise TrustError(
-                f"the dataset was published but does not verify: {report.verdict.value}",
+                f"the published dataset does not verify: {report.verdict.value}",
                 hint="another process may be changing the prefix; `rivet validate` names what is wrong",
             )
+        self._result.status = "succeeded"
 
     def _finish(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from rivet_core.api.errors import DestinationError, NotFound, PreconditionFailed
+from rivet_core.api.errors import DestinationError, NotFound, PreconditionFailed, RivetError
 from rivet_core.contract import keys
 from rivet_core.engine.proof import compare_part
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Superseded = Literal["quarantine", "keep", "delete"]
 #: Immutable manifests that stay beside the certified one.
 KEPT_MANIFESTS = 10
+# A store that says of every name that it is taken has another problem.
+_NAMES_TRIED = 5
 
 
 @dataclass
@@ -91,7 +93,7 @@ def plan_tidying(
 
 
 def tidy(destination: Destination, plan: TidyPlan, run_id: str, *, rehash: bool, guard: Callable[[], None]) -> Tidied:
-    """Carry a plan out, best effort.
+    """Carry a plan out, best effort: whatever fails is a warning and left to the next run.
 
     Args:
         run_id: the run that tidies, which names the quarantine.
@@ -99,9 +101,21 @@ def tidy(destination: Destination, plan: TidyPlan, run_id: str, *, rehash: bool,
         guard: called before every step; raises if this process lost its lease.
     """
     done = Tidied(reported=list(plan.report))
+    try:
+        _carry_out(destination, plan, run_id, done, rehash=rehash, guard=guard)
+    except Exception as error:  # noqa: BLE001  a plugin's may be anything, and the dataset is published
+        why = error.message if isinstance(error, RivetError) else f"unexpected {type(error).__name__}: {error}"
+        done.warnings.append(f"old parts are left to the next run: {why}")
+    return done
+
+
+def _carry_out(
+    destination: Destination, plan: TidyPlan, run_id: str, done: Tidied, *, rehash: bool, guard: Callable[[], None]
+) -> None:
     aside = list(plan.aside)
     delete: list[ObjectInfo] = []
     for info, part in plan.delete:
+        guard()
         intact = compare_part(destination, part, info, reread=rehash) == "same"
         (delete if intact else aside).append(info)
     taken = {info.key for info in destination.list(keys.QUARANTINE)} if aside else set()
@@ -117,7 +131,6 @@ def tidy(destination: Destination, plan: TidyPlan, run_id: str, *, rehash: bool,
         guard()
         if _delete(destination, info, done):
             done.pruned.append(info.key)
-    return done
 
 
 def _superseded_parts(before: PrefixView) -> dict[str, Part]:
@@ -159,19 +172,22 @@ def _to_prune(
 
 
 def _move_aside(destination: Destination, info: ObjectInfo, run_id: str, taken: set[str], done: Tidied) -> bool:
-    while True:
+    for _ in range(_NAMES_TRIED):
         target = keys.quarantine_key(run_id, info.key, taken)
         taken.add(target)
         try:
             destination.move(info, target)
-        except PreconditionFailed:
-            continue  # somebody has taken the name since the listing
+        except PreconditionFailed as error:
+            why = error.message  # somebody has taken the name since the listing
         except NotFound:
             return False  # gone or changed since the listing: not the object that was meant
         except DestinationError as error:
-            done.warnings.append(f"{info.key} could not be moved to quarantine: {error.message}")
-            return False
-        return True
+            why = error.message
+            break
+        else:
+            return True
+    done.warnings.append(f"{info.key} could not be moved to quarantine: {why}")
+    return False
 
 
 def _delete(destination: Destination, info: ObjectInfo, done: Tidied) -> bool:

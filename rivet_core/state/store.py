@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
-from rivet_core.api import Event, Secret, StateError, redact
+from rivet_core.api import Event, Secret, StateError, redact, redact_values
 from rivet_core.state import lease as leases
 from rivet_core.state import tables
 from rivet_core.state.database import Database, open_database
@@ -211,7 +211,7 @@ class StateStore:
 
     def record_event(self, lease: Lease, event: Event) -> None:
         """Append an event; its fields are redacted."""
-        fields = json.dumps(_redacted(dict(event.fields)), default=str)
+        fields = json.dumps(redact_values(event.fields), default=str)
         with self._fenced(lease) as connection:
             connection.execute(
                 insert(tables.event).values(
@@ -298,16 +298,6 @@ def open_state(url: Secret | str, base_dir: Path) -> StateStore:
         StateError: driver missing, unreachable, read-only, corrupt, not a database, or of a newer release.
     """
     return StateStore(open_database(url, base_dir))
-
-
-def _redacted(value: object) -> object:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {str(key): _redacted(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redacted(item) for item in value]
-    return value
 
 
 def _storable(text: str) -> str:
