@@ -96,7 +96,7 @@ def test_one_statement_stays_one(text, dialect):
     except QueryError:
         return
     assert statement in text
-    # To MySQL `--` is two minus signs before the semicolon, and a comment once it stands at the end: invalid SQL anyway.
+    # To MySQL `--` is two minus signs before the semicolon, but a comment at the end: invalid SQL either way.
     if not (dialect == "mysql" and statement.endswith("--")):
         assert single_statement(statement, dialect) == statement
 
