@@ -96,7 +96,7 @@ class Format(ABC):
         """Open a decoder over a seekable file.
 
         Args:
-            schema: what the manifest says, needed where the format is not ``self_describing``.
+            schema: what the manifest says. Without it, a format that is not ``self_describing`` reads values as text.
 
         Raises:
             FormatError: the bytes are no part of this format.

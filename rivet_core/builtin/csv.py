@@ -8,6 +8,7 @@ a blank line, and the row with it.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Iterator
@@ -82,13 +83,13 @@ class CsvFormat(Format):
         return CsvEncoder(sink, schema, self._config)
 
     def decoder(self, source: BinaryIO, schema: pa.Schema | None = None) -> CsvDecoder:
-        """Open a decoder; ``schema`` is needed.
+        """Open a decoder; without ``schema`` the columns are those of the header, and every value is text.
 
         Raises:
-            FormatError: ``schema`` is missing, or the header names other columns.
+            FormatError: there is neither a schema nor a header, or the header names other columns.
         """
         if schema is None:
-            raise FormatError("a CSV file does not say its types", hint="its schema is in the manifest")
+            schema = _text_schema(source, self._config)
         return CsvDecoder(source, _plain(schema), self._config)
 
 
@@ -235,9 +236,10 @@ class CsvDecoder(Decoder):
             while True:
                 with _malformed():
                     batch = next(reader, None)
-                if batch is None:
+                    selected = None if batch is None else batch.select(names)
+                if selected is None:
                     break
-                yield batch.select(names)
+                yield selected
         watched.check_end()
 
     def _has_content(self) -> bool:
@@ -289,6 +291,22 @@ def _plain(schema: pa.Schema) -> pa.Schema:
     return pa.schema(
         [field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in schema]
     )
+
+
+def _text_schema(source: BinaryIO, config: CsvConfig) -> pa.Schema:
+    """Return the columns that the header names, all of them text, and leave ``source`` where it was."""
+    if not config.header:
+        raise FormatError("a CSV file without a header does not say its columns", hint="no manifest records its schema")
+    start = source.tell()
+    lines = io.TextIOWrapper(source, encoding="utf-8", newline="")
+    try:
+        names = next(csv.reader(lines, delimiter=config.delimiter), [])
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise FormatError(f"the file is no CSV: {error}") from error
+    finally:
+        lines.detach()
+        source.seek(start)
+    return pa.schema([(name, pa.string()) for name in names])
 
 
 def _header(schema: pa.Schema, delimiter: str) -> bytes:
