@@ -190,6 +190,8 @@ class _Check:
             return f"has {rows} rows, the manifest says {part.rows}"
         if certified.is_ours and recorded and found != recorded:
             return f"has the schema {found}, the manifest says {recorded}"
+        if certified.is_ours and found != schema_fingerprint(schema):
+            return "has other columns than the manifest lists"
         return ""
 
 
