@@ -361,5 +361,21 @@ LIES = [
         "parts_failed",
         HIT,
     ),
+    *_lie(
+        "another column name",
+        _forge(_edit(lambda m: m["schema"][1].update(name="other"))),
+        "verified",
+        "verified",
+        "parts_failed",
+        HIT,
+    ),
+    *_lie(
+        "a column name twice",
+        _forge(_edit(lambda m: m["schema"][1].update(name="id"))),
+        "verified",
+        "verified",
+        "parts_failed",
+        HIT,
+    ),
     *_lie("garbage in the place of a part", _certify_garbage, "verified", "verified", "parts_failed", HIT),
 ]
