@@ -75,7 +75,7 @@ def check(damage: Damage, published: Published, suffix: str, capsys: pytest.Capt
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 @pytest.mark.parametrize("damage", [*PART_DAMAGES, *LIES], ids=str)
-def test_damage_to_parts_and_lies_about_them(
+def test_damage_to_parts(
     damage: Damage, suffix: str, published: Callable[..., Published], capsys: pytest.CaptureFixture[str]
 ) -> None:
     check(damage, published(suffix), suffix, capsys)
