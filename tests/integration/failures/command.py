@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from crash import observer
@@ -144,6 +145,18 @@ def finish(process: subprocess.Popen[str]) -> Finished:
         process.communicate()
         raise
     return Finished(process.returncode, out or "", err)
+
+
+def mount_or_skip(*commands: str) -> list[str]:
+    """Return the shell and its script that mount, run its arguments and keep their exit code in ``$code``."""
+    shell = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "sh", "-c"]
+    try:
+        subprocess.run([*shell, "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip("this user cannot mount")
+    return [*shell, " && ".join((*commands, '"$@"; code=$?'))]
 
 
 def sqlite_table(path: Path, *statements: str) -> None:

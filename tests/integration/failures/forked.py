@@ -99,17 +99,17 @@ def main() -> None:
     for name in _PRELOADED:
         import_module(name)
     # Standard input and output are the fork's own; requests and answers go through copies that it closes.
-    requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
-    for line in requests:
-        request = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            requests.close()
-            answers.close()
-            _become(request)
-            sys.exit(rivet(request["arguments"]))
-        answers.write(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n")
-        answers.flush()
+    with os.fdopen(os.dup(0)) as requests, os.fdopen(os.dup(1), "w") as answers:
+        for line in requests:
+            request = json.loads(line)
+            pid = os.fork()
+            if pid == 0:
+                requests.close()
+                answers.close()
+                _become(request)
+                sys.exit(rivet(request["arguments"]))
+            answers.write(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n")
+            answers.flush()
 
 
 if __name__ == "__main__":

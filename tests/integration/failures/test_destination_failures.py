@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from integration.failures.command import Workspace, finish, sqlite_table
+from integration.failures.command import Workspace, finish, mount_or_skip, sqlite_table
 
 SOURCE = {"type": "sqlite", "database": "shop.db"}
 
@@ -20,18 +18,6 @@ def large(published: Workspace) -> Workspace:
     sqlite_table(published.directory / "shop.db", "INSERT INTO orders VALUES (3, hex(randomblob(2000000)))")
     published.configure(SOURCE, {"table": "orders", "compression": "none"})
     return published
-
-
-def mount_or_skip(*commands: str) -> list[str]:
-    """Return the shell and its script that mount, run its arguments and keep their exit code in ``$code``."""
-    shell = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "sh", "-c"]
-    try:
-        subprocess.run([*shell, "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=True)
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip("this user cannot mount")
-    return [*shell, " && ".join((*commands, '"$@"; code=$?'))]
 
 
 def test_full_disk(large: Workspace, tmp_path: Path) -> None:

@@ -4,31 +4,12 @@ from __future__ import annotations
 
 import signal
 import sqlite3
-import subprocess
 import time
 
 import pytest
 
 from integration.failures.command import Workspace, finish
-
-# Endless for a test, and short with another parameter.
-QUERIES = {
-    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT CAST(${rows} AS INTEGER))"
-    " SELECT i FROM n",
-    "postgres": "SELECT generate_series(1, CAST(${rows} AS bigint)) AS i",
-    "mariadb": "SELECT CAST(seq AS SIGNED) AS i FROM seq_1_to_1000000000 WHERE seq <= CAST(${rows} AS SIGNED)",
-}
-
-
-def start_long_run(workspace: Workspace, *arguments: str) -> subprocess.Popen[str]:
-    """Start an export that would take minutes, and return when its part grows."""
-    process = workspace.start("run", "--param", "rows=1000000000", *arguments)
-    deadline = time.monotonic() + 30
-    while not any(path.stat().st_size > 1_000_000 for path in workspace.out.glob(".rivet-tmp-*")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return process
+from integration.failures.long_run import LONG_QUERIES, start_long_run
 
 
 def is_recorded(workspace: Workspace) -> bool:
@@ -40,7 +21,7 @@ def is_recorded(workspace: Workspace) -> bool:
 
 
 def configure(workspace: Workspace, source: dict[str, str]) -> None:
-    export = {"query": QUERIES[source["type"]], "format": "csv", "compression": "none"}
+    export = {"query": LONG_QUERIES[source["type"]], "format": "csv", "compression": "none"}
     workspace.configure(source, export, {**export, "name": "never", "destination": {"type": "local", "path": "never"}})
 
 
@@ -71,7 +52,7 @@ def test_interrupted_in_the_middle(published: Workspace, engine_source: dict[str
 
 def test_interrupted_before_the_first_row(workspace: Workspace) -> None:
     (workspace.directory / "empty.db").touch()
-    counting = QUERIES["sqlite"].replace("SELECT i FROM n", "SELECT count(*) AS c FROM n")
+    counting = LONG_QUERIES["sqlite"].replace("SELECT i FROM n", "SELECT count(*) AS c FROM n")
     workspace.configure({"type": "sqlite", "database": "empty.db"}, {"query": counting})
     process = workspace.start("run", "--param", "rows=1000000000")
     deadline = time.monotonic() + 30
