@@ -11,7 +11,6 @@ EventKind = Literal[
     "run_started",
     "source_described",
     "part_committed",
-    "manifest_written",
     "published",
     "part_quarantined",
     "warning",

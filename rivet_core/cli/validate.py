@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -16,7 +16,6 @@ from rivet_core.cli.options import common_options, export_option, prefix_options
 if TYPE_CHECKING:
     from rivet_core.cli.output import Output, Style, TextOutput
     from rivet_core.config import Config, ExportConfig
-    from rivet_core.engine.plan import PrefixChoice
     from rivet_core.engine.result import ErrorReport
     from rivet_core.engine.verify import Depth, VerifyReport
     from rivet_core.plugins import Registry
@@ -119,7 +118,7 @@ def _verify(
     from rivet_core.engine.verify import verify_store
 
     try:
-        choice = _choose(config, export, day=day, run_id=run_id, prefix=prefix)
+        choice = plan.choose_prefix(config, export, day=day, run_id=run_id, prefix=prefix)
         found = plan.resolve_destination(export, choice)
         with closing(open_store(found, registry, config.base_dir)) as destination:
             return verify_store(
@@ -137,25 +136,6 @@ def _exit_code(report: VerifyReport | ErrorReport) -> int:
     from rivet_core.engine.result import ErrorReport
 
     return report.exit_code if isinstance(report, ErrorReport) else report.verdict.exit_code
-
-
-def _choose(
-    config: Config, export: ExportConfig, *, day: date | None, run_id: str | None, prefix: str | None
-) -> PrefixChoice:
-    """Decide which of the export's prefixes is meant: a template that names the run means the newest one."""
-    from rivet_core.api.errors import UsageError
-    from rivet_core.engine.plan import PrefixChoice, needs_run_id
-    from rivet_core.state import open_state
-
-    if prefix is None and run_id is None and needs_run_id(export):
-        with open_state(config.state_url, config.base_dir) as state:
-            newest = state.newest_run(export.name)
-        if newest is None:
-            raise UsageError(
-                f"the prefix of {export.name!r} names the run, and the state knows none", hint="name it with --run-id"
-            )
-        run_id, day = newest.run_id, day or newest.started_at.astimezone(UTC).date()
-    return PrefixChoice(day or datetime.now(UTC).date(), run_id, prefix)
 
 
 def _open(path: Path) -> TextIO:

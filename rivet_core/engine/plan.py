@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, cast
 
 from rivet_core.api.errors import UsageError
@@ -33,9 +33,36 @@ class PrefixChoice:
     prefix: str | None = None
 
 
-def needs_run_id(export: ExportConfig) -> bool:
-    """Whether the export's prefix template names the run."""
-    return "run_id" in placeholders_in(export.destination.template)
+def choose_prefix(
+    config: Config,
+    export: ExportConfig,
+    *,
+    day: date | None = None,
+    run_id: str | None = None,
+    prefix: str | None = None,
+) -> PrefixChoice:
+    """Decide which of an export's prefixes a command means that reads one, from the flags it was given.
+
+    A template that names the run means the newest run in the state; ``{date}`` is the day on which the run that is
+    meant has started, else today (UTC). The state is opened only where the flags and the template leave that open.
+
+    Raises:
+        UsageError: the template names the run, and the state knows none.
+        StateError: the state database cannot be opened.
+    """
+    named = placeholders_in(export.destination.template)
+    if prefix is None and "run_id" in named and (run_id is None or (day is None and "date" in named)):
+        from rivet_core.state import open_state  # loads SQLAlchemy, which most validations do without
+
+        with open_state(config.state_url, config.base_dir) as state:
+            meant = state.newest_run(export.name) if run_id is None else state.find_run(export.name, run_id)
+        if meant is not None:
+            run_id, day = meant.run_id, day or meant.started_at.astimezone(UTC).date()
+        elif run_id is None:
+            raise UsageError(
+                f"the prefix of {export.name!r} names the run, and the state knows none", hint="name it with --run-id"
+            )
+    return PrefixChoice(day or datetime.now(UTC).date(), run_id, prefix)
 
 
 def resolve_destination(export: ExportConfig, choice: PrefixChoice) -> DestinationChoice:

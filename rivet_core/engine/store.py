@@ -163,15 +163,15 @@ def read_object(destination: Destination, key: str, *, limit: int) -> tuple[byte
     raise Transient(f"{key} changes faster than it can be read", hint="another process writes at this prefix")
 
 
-def fingerprint_object(destination: Destination, info: ObjectInfo, *, pinned: bool = True) -> tuple[int, str]:
+def fingerprint_object(destination: Destination, info: ObjectInfo) -> tuple[int, str]:
     """Read an object through and return its size in bytes and its content fingerprint.
 
-    Args:
-        pinned: fail with ``NotFound`` unless the object still has ``info.version``.
+    Raises:
+        NotFound: the object is gone or has another version than ``info``.
     """
     digest = Fingerprint()
     size = 0
-    with destination.open_reader(info.key, version=info.version if pinned else None) as reader:
+    with destination.open_reader(info.key, version=info.version) as reader:
         while piece := reader.read(READ_BYTES):
             digest.update(piece)
             size += len(piece)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -229,13 +229,14 @@ class StateStore:
         with self._database.read() as connection:
             return connection.scalar(query) or 0
 
-    def newest_run(self, export: str, statuses: Sequence[RunStatus] | None = None) -> RunRow | None:
-        """Return the run of the export that started last, among those with one of ``statuses`` if given."""
-        query = select(tables.run).where(tables.run.c.export == export)
-        if statuses is not None:
-            query = query.where(tables.run.c.status.in_(statuses))
-        found = self._runs(query.limit(1))
-        return found[0] if found else None
+    def newest_run(self, export: str) -> RunRow | None:
+        """Return the run of the export that started last."""
+        return next(iter(self.runs(export, limit=1)), None)
+
+    def find_run(self, export: str, run_id: str) -> RunRow | None:
+        """Return the run of the export that has this id."""
+        query = select(tables.run).where(tables.run.c.export == export, tables.run.c.run_id == run_id)
+        return next(iter(self._runs(query)), None)
 
     def runs(self, export: str | None = None, limit: int = 50) -> list[RunRow]:
         """Return the newest runs, the newest first, of one export or of all."""

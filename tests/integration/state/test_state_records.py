@@ -96,11 +96,14 @@ def test_starting_a_run_abandons_unfinished_ones_of_this_export_alone(store: Sta
         ("orders_1", "abandoned"),
     ]
     assert [run.run_id for run in store.runs(limit=2)] == ["orders_4", "orders_3"]
-    unfinished = store.newest_run("Orders", statuses=("running", "publishing"))
-    assert unfinished is not None
-    assert unfinished.run_id == "other"
-    assert store.newest_run("orders", statuses=("succeeded",)) is None
+    newest = store.newest_run("Orders")
+    assert newest is not None
+    assert newest.run_id == "other"
     assert store.newest_run("missing") is None
+    failed = store.find_run("orders", "orders_3")
+    assert failed is not None
+    assert failed.status == "failed"
+    assert store.find_run("Orders", "orders_3") is None
 
 
 def test_events_come_back_in_order_whatever_text_they_carry(store: StateStore) -> None:
