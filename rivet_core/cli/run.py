@@ -42,9 +42,10 @@ def run(
     One export that fails does not stop the others. The exit code is the highest of theirs.
     """
     from rivet_core.api.errors import UsageError
+    from rivet_core.cli.output import make_output
     from rivet_core.cli.progress import show_progress
     from rivet_core.config import load, parse_params
-    from rivet_core.engine.result import write_json
+    from rivet_core.engine.result import overall_exit_code, write_json
     from rivet_core.engine.run import RunOptions, run_exports
     from rivet_core.plugins import load_registry
 
@@ -54,16 +55,20 @@ def run(
     if any(export.destination.spec.kind == "stream" for export in exports):
         output = output.to(sys.stderr)
     results = run_exports(loaded, exports, registry, RunOptions(parse_params(params), validate), show_progress)
-    code = max(result.exit_code for result in results)
-    document = {"runs": [result.to_json() for result in results], "exit_code": code}
-    output.report(document, lambda text: _render(results, text))
+    codes = [result.exit_code for result in results]
+    document = {"runs": [result.to_json() for result in results], "exit_code": overall_exit_code(codes)}
+    unwritten = None
     if summary_output is not None:
         try:
             write_json(summary_output, document)
         except OSError as error:
-            raise UsageError(
-                f"cannot write {summary_output}: {error.strerror}", hint="the runs themselves are done"
-            ) from error
+            hint = "the runs themselves are done"
+            unwritten = UsageError(f"cannot write {summary_output}: {error.strerror}", hint=hint)
+            codes.append(unwritten.exit_code)
+    code = overall_exit_code(codes)
+    output.report({**document, "exit_code": code}, lambda text: _render(results, text))
+    if unwritten is not None:
+        make_output(as_json=False).error(unwritten)  # on stderr: stdout has its one document
     ctx.exit(code)
 
 

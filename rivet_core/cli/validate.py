@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from rivet_core.engine.result import ErrorReport
     from rivet_core.engine.verify import Depth, VerifyReport
     from rivet_core.plugins import Registry
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -69,7 +72,7 @@ def validate(
     from rivet_core.api.errors import UsageError
     from rivet_core.cli.output import make_output
     from rivet_core.config import load
-    from rivet_core.engine.result import ErrorReport
+    from rivet_core.engine.result import ErrorReport, overall_exit_code
     from rivet_core.plugins import load_registry
 
     registry = load_registry()
@@ -83,7 +86,7 @@ def validate(
         export.name: _verify(loaded, export, registry, depth, day=day, run_id=run_id, prefix=prefix)
         for export in exports
     }
-    code = max(_exit_code(report) for report in reports.values())
+    code = overall_exit_code(map(_exit_code, reports.values()))
     document = {
         "reports": [
             {"export": name, "error": asdict(report)} if isinstance(report, ErrorReport) else report.to_json()
@@ -93,10 +96,16 @@ def validate(
     }
     if form == "json":
         output = make_output(as_json=True)
-    with ExitStack() as stack:
-        if output_file is not None:
-            output = output.to(stack.enter_context(_open(output_file)))
+    if output_file is None:
         output.report(document, lambda text: _render(reports, text))
+    else:
+        try:
+            with output_file.open("w", encoding="utf-8", errors="backslashreplace") as file:
+                output.to(file).report(document, lambda text: _render(reports, text))
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {output_file}: {error.strerror}", hint="choose another file for the report"
+            ) from error
     ctx.exit(code)
 
 
@@ -111,9 +120,8 @@ def _verify(
     prefix: str | None,
 ) -> VerifyReport | ErrorReport:
     """Verify one prefix; one that cannot be found or read is a result, so that the others are verified all the same."""
-    from rivet_core.api.errors import RivetError
     from rivet_core.engine import plan
-    from rivet_core.engine.result import ErrorReport
+    from rivet_core.engine.result import error_report
     from rivet_core.engine.store import open_store
     from rivet_core.engine.verify import verify_store
 
@@ -128,23 +136,15 @@ def _verify(
                 rehash=found.spec.capabilities.rehash_on_validate,
                 format_of=lambda name: plan.open_named_format(name, export, registry),
             )
-    except RivetError as error:
-        return ErrorReport.of(error)
+    except Exception as error:
+        logger.debug("no verdict", exc_info=True)
+        return error_report(error, export.name)
 
 
 def _exit_code(report: VerifyReport | ErrorReport) -> int:
     from rivet_core.engine.result import ErrorReport
 
     return report.exit_code if isinstance(report, ErrorReport) else report.verdict.exit_code
-
-
-def _open(path: Path) -> TextIO:
-    from rivet_core.api.errors import UsageError
-
-    try:
-        return path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", hint="choose another file for the report") from error
 
 
 def _render(reports: Mapping[str, VerifyReport | ErrorReport], text: TextOutput) -> None:
