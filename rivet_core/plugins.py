@@ -239,7 +239,7 @@ class Registry:
                 continue
             try:
                 plugin.hooks.rivet_event(event=event)
-            except Exception as error:  # noqa: BLE001  foreign code may raise anything
+            except (Exception, SystemExit) as error:  # noqa: BLE001  foreign code may raise anything
                 message = f"{type(error).__name__}: {_one_line(error)}"
                 logger.warning("%s failed on event %r: %s", plugin.info, event.kind, redact(message))
 

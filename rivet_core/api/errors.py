@@ -73,6 +73,7 @@ __all__ = [
     "TypeMappingError",
     "UsageError",
     "ValueRefused",
+    "unexpected",
 ]
 
 
@@ -309,3 +310,9 @@ class Interrupted(RivetError):
 
     code = "R901"
     exit_code = 130
+
+
+def unexpected(error: BaseException) -> RivetError:
+    """Return the error that stands for an exception which nobody has foreseen: R999, exit 1."""
+    message = f"unexpected {type(error).__name__}: {error}"
+    return RivetError(message, hint="repeat the command with --debug to see where", code="R999")

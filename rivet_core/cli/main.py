@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -17,6 +17,7 @@ import click
 from rivet_core import __version__
 
 if TYPE_CHECKING:
+    from rivet_core.api.errors import RivetError
     from rivet_core.plugins import Registry
 
 #: Every built-in command: its name, the module and object that implement it, and its line in ``rivet --help``.
@@ -89,19 +90,32 @@ def main(args: Sequence[str] | None = None) -> int:
         args: arguments without the program's name; default: those of the process.
     """
     arguments = list(sys.argv[1:] if args is None else args)
+    _occupy_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
     try:
-        try:
-            with _terminated_like_interrupted():
-                code = cli.main(arguments, prog_name="rivet", standalone_mode=False)
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the one place where every error ends
-            return _report(error, arguments)
+        with _terminated_like_interrupted():
+            code = cli.main(arguments, prog_name="rivet", standalone_mode=False)
     except BrokenPipeError:
         # The reader has gone: say nothing, and let the interpreter's last flush go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the one place where every error ends
+        return _report(error, arguments)
     return code if isinstance(code, int) else 0
+
+
+def _occupy_standard_streams() -> None:
+    """Open something in the place of each standard stream that was closed before the start.
+
+    Else the next file, a database perhaps, would get its descriptor, and what is written to that stream would be
+    written into the file.
+    """
+    while (fd := os.open(os.devnull, os.O_RDONLY)) <= 2:  # for reading: a write is still an error
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdout = sys.stdout or io.StringIO()
+    sys.stderr = sys.stderr or io.StringIO()
 
 
 @contextmanager
@@ -118,33 +132,46 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 def _report(error: BaseException, arguments: list[str]) -> int:
-    """Print an exception and return its exit code."""
-    from rivet_core.api.errors import Interrupted, RivetError, UsageError
-    from rivet_core.api.secret import redact
-    from rivet_core.cli.output import make_output
+    """Print an exception and return its exit code, which is all that remains where nothing can be printed."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    known = _known(error)
+    with suppress(OSError, KeyboardInterrupt):
+        _print_error(known, error, arguments)
+    return known.exit_code
+
+
+def _known(error: BaseException) -> RivetError:
+    from rivet_core.api.errors import Interrupted, RivetError, UsageError, unexpected
 
     match error:
-        case click.exceptions.NoArgsIsHelpError():
-            error.show()
-            return error.exit_code
         case RivetError():
-            known = error
+            return error
         case click.ClickException():
             context = getattr(error, "ctx", None)
             hint = f"see `{context.command_path if context else 'rivet'} --help`"
-            known = UsageError(error.format_message(), hint=hint)
+            return UsageError(error.format_message(), hint=hint)
         case click.Abort() | KeyboardInterrupt():
-            known = Interrupted("interrupted")
+            return Interrupted("interrupted")
         case _:
-            message = f"unexpected {type(error).__name__}: {error}"
-            known = RivetError(message, hint="repeat the command with --debug to see where", code="R999")
+            return unexpected(error)
+
+
+def _print_error(known: RivetError, error: BaseException, arguments: list[str]) -> None:
+    from rivet_core.api.errors import RivetError
+    from rivet_core.api.secret import redact
+    from rivet_core.cli.output import make_output
+
     if "--debug" in arguments:
         import traceback
 
         click.echo(redact("".join(traceback.format_exception(error))), err=True)
     as_json = "--json" in arguments or "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
-    make_output(as_json=as_json).error(known)
-    return known.exit_code
+    try:
+        make_output(as_json=as_json).error(known)
+    except RivetError:  # stdout cannot be written, but stderr may
+        make_output(as_json=False).error(known)
 
 
 def _show_warnings() -> None:
@@ -155,7 +182,10 @@ def _show_warnings() -> None:
 
     class Stderr(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            click.echo(redact(f"{record.levelname.lower()}: {self.format(record)}"), err=True)
+            try:
+                click.echo(redact(f"{record.levelname.lower()}: {self.format(record)}"), err=True)
+            except OSError:
+                self.handleError(record)  # a log that cannot be written fails no export
 
     logging.basicConfig(level=logging.WARNING, handlers=[Stderr()])
     logging.captureWarnings(True)

@@ -47,6 +47,18 @@ class Output(ABC):
     def _stream(self) -> IO[str]:
         return self._given or sys.stdout
 
+    def _write(self, text: str, *, colour: bool | None = None) -> None:
+        try:
+            click.echo(text, file=self._stream, color=colour)
+        except BrokenPipeError:
+            raise  # its reader has seen enough
+        except OSError as error:
+            from rivet_core.api.errors import RivetError
+
+            raise RivetError(
+                f"cannot write the report: {error.strerror}", hint="what the command has done is done"
+            ) from error
+
     @abstractmethod
     def report(self, document: Mapping[str, object], render: Callable[[TextOutput], None]) -> None:
         """Print the facts, once per command.
@@ -66,12 +78,12 @@ class JsonOutput(Output):
 
     def report(self, document: Mapping[str, object], render: Callable[[TextOutput], None]) -> None:
         """Print ``document``."""
-        click.echo(json.dumps(redact_values(document), indent=2, default=_as_json), file=self._stream)
+        self._write(json.dumps(redact_values(document), indent=2, default=_as_json))
 
     def error(self, error: RivetError | ErrorReport) -> None:
         """Print ``{"error": {…}}``."""
         facts = {"code": error.code, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-        click.echo(json.dumps({"error": facts}, indent=2), file=self._stream)
+        self._write(json.dumps({"error": facts}, indent=2))
 
 
 class TextOutput(Output):
@@ -98,7 +110,7 @@ class TextOutput(Output):
             text = click.style(
                 text, fg=_COLOURS.get(style), bold=style == "strong" or None, dim=style == "faint" or None
             )
-        click.echo(text, file=self._stream, color=colour)
+        self._write(text, colour=colour)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, styles: Mapping[str, Style] = {}) -> None:
         """Print a table.
@@ -115,7 +127,7 @@ class TextOutput(Output):
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         for row in [columns, *cells]:
             text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            click.echo(text.rstrip(), file=self._stream)
+            self._write(text.rstrip())
 
 
 def make_output(*, as_json: bool) -> Output:

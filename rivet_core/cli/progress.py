@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -120,7 +120,8 @@ def _lines(name: str, meter: Meter) -> Iterator[None]:
 
     def write() -> None:
         while not stopped.wait(LINE_INTERVAL_SECONDS):
-            click.echo(printable(f"{name}: {meter.read()}"), err=True)
+            with suppress(OSError):  # nobody can read it; the export goes on
+                click.echo(printable(f"{name}: {meter.read()}"), err=True)
 
     thread = threading.Thread(target=write, name="progress", daemon=True)
     thread.start()

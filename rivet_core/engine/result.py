@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from rivet_core.api.errors import Interrupted, RivetError
+from rivet_core.api.errors import Interrupted, RivetError, unexpected
 from rivet_core.api.secret import redact_values
 from rivet_core.contract.keys import safe_run_id
 
@@ -134,7 +134,6 @@ def error_report(error: BaseException, export: str, *, published: bool = False) 
         case KeyboardInterrupt():
             known = Interrupted(f"the run of {export!r} was interrupted", hint="" if published else _NOTHING_PUBLISHED)
         case _:
-            message = f"unexpected {type(error).__name__}: {error}"
-            known = RivetError(message, hint="repeat the command with --debug to see where", code="R999")
+            known = unexpected(error)
     report = ErrorReport.of(known)
     return replace(report, hint="; ".join(filter(None, (_PUBLISHED, report.hint)))) if published else report
