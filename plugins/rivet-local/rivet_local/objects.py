@@ -6,12 +6,21 @@ import errno
 import io
 import os
 import secrets
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from rivet_core.api import IfAbsent, IfVersion, IntegrityError, ObjectInfo, ObjectWriter, PreconditionFailed
+from rivet_core.api import (
+    DestinationError,
+    IfAbsent,
+    IfVersion,
+    IntegrityError,
+    ObjectInfo,
+    ObjectWriter,
+    PreconditionFailed,
+)
 from rivet_local.errors import os_errors
 from rivet_local.tree import TEMPORARY_PREFIX, split_key, status_of, sync, sync_directory, version_of
 
@@ -64,6 +73,7 @@ def link(source: Place, target: Place) -> bool:
 
     Raises:
         PreconditionFailed: the name is taken.
+        DestinationError: it is taken by something that is no file.
     """
     try:
         os.link(
@@ -74,6 +84,7 @@ def link(source: Place, target: Place) -> bool:
             follow_symlinks=False,
         )
     except FileExistsError as error:
+        _refuse_other_kinds(target, status_of(target.name, target.directory))
         raise PreconditionFailed(f"{target.shown} exists already") from error
     except OSError as error:
         if error.errno in _NO_HARD_LINKS:
@@ -87,14 +98,24 @@ def rename(source: Place, target: Place, condition: Condition | None) -> None:
 
     Raises:
         PreconditionFailed: ``condition`` does not hold; nothing changed.
+        DestinationError: the name belongs to something that is no file.
     """
     current = status_of(target.name, target.directory)
+    _refuse_other_kinds(target, current)
     if isinstance(condition, IfAbsent) and current is not None:
         raise PreconditionFailed(f"{target.shown} exists already")
     if isinstance(condition, IfVersion) and (current is None or version_of(current) != condition.version):
         verb = "deleted" if current is None else "changed"
         raise PreconditionFailed(f"{target.shown} was {verb} by another writer")
     os.rename(source.name, target.name, src_dir_fd=source.directory, dst_dir_fd=target.directory)
+
+
+def _refuse_other_kinds(target: Place, status: os.stat_result | None) -> None:
+    """Refuse a directory or a device in an object's place: no other writer has put it there, and no retry helps."""
+    if status is not None and not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+        raise DestinationError(
+            f"{target.shown} is no file, so nothing can be written there", hint="move what is in the way aside"
+        )
 
 
 class LocalWriter(ObjectWriter):

@@ -213,11 +213,13 @@ def test_directory_and_named_pipe_are_no_objects(destination: LocalDestination, 
         assert destination.head(key) is None
         with pytest.raises(NotFound):
             destination.open_reader(key)
-    with pytest.raises(PreconditionFailed):
-        write(destination, "d", b"")
-    for key in ("d", "d/x/below"):
-        with pytest.raises(DestinationError, match="cannot write"):
+    for key in ("d", "pipe"):
+        with pytest.raises(DestinationError, match="is no file"):
+            write(destination, key, b"")
+        with pytest.raises(DestinationError, match="is no file"):
             destination.put(key, b"")
+    with pytest.raises(DestinationError, match="cannot write"):
+        destination.put("d/x/below", b"")
 
 
 def test_list_is_by_text_prefix_and_siblings_never_leak_in(destination: LocalDestination, tmp_path: Path) -> None:

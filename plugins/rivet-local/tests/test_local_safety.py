@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rivet_core.api import (
+    Condition,
     ConfigError,
     DestinationContext,
     DestinationError,
@@ -216,6 +217,18 @@ def test_file_in_the_way_of_the_root_is_one_clear_error(tmp_path: Path) -> None:
         with pytest.raises(DestinationError, match="cannot write"):
             destination.put("x", b"")
         assert any(check.status == "failed" for check in destination.check())
+
+
+@pytest.mark.parametrize("condition", [None, IfAbsent(), IfVersion("1-2-3")])
+def test_directory_in_place_of_an_object_is_no_lost_race(
+    destination: LocalDestination, root: Path, condition: Condition | None
+) -> None:
+    (root / "manifest.json").mkdir(parents=True)
+    with pytest.raises(DestinationError, match="is no file") as caught:
+        destination.put("manifest.json", b"{}", condition=condition)
+    assert not isinstance(caught.value, PreconditionFailed)
+    assert (root / "manifest.json").is_dir()
+    assert list(destination.pending_uploads()) == []
 
 
 def test_path_that_is_too_long_is_an_invalid_key(destination: LocalDestination) -> None:
