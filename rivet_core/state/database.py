@@ -252,8 +252,10 @@ def _create_engine(url: URL) -> Engine:
 
 
 def _server_defaults(url: URL) -> dict[str, Any]:
-    """Return the driver's options that the URL leaves open: a bounded wait, and TLS to other hosts."""
+    """Return the driver's options beside the URL: a bounded wait, TLS to other hosts, a password in UTF-8."""
     options: dict[str, Any] = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
+    if url.get_backend_name() != "postgresql" and url.password is not None:
+        options["password"] = str(url.password).encode()  # PyMySQL makes Latin-1 of text, other clients UTF-8
     if url.host is None or _is_loopback(url.host) or any(name.startswith("ssl") for name in url.query):
         return options
     if url.get_backend_name() == "postgresql":

@@ -215,6 +215,8 @@ def _mysql_address(url: URL, config: SqlalchemyConfig, base_dir: Path) -> Addres
     remote = "read_default_file" in url.query or ("unix_socket" not in url.query and _any_remote(_split(url.host)))
     mode = _tls_mode(config, remote=remote)
     arguments: dict[str, Any] = {"charset": "utf8mb4", "program_name": "rivet"}
+    if url.password is not None:
+        arguments["password"] = str(url.password).encode()  # PyMySQL makes Latin-1 of text, other clients UTF-8
     if "connect_timeout" not in url.query:
         arguments["connect_timeout"] = CONNECT_TIMEOUT
     if mode == "disable":
