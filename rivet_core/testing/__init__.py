@@ -1,0 +1,28 @@
+"""The conformance kit: prove that a destination, format, source or auth resolver keeps what Rivet promises.
+
+Needs the extra: ``pip install 'rivet-core[testing]'``. Nothing in the core imports this package, and importing it alone
+loads neither pytest nor hypothesis.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from rivet_core.testing.catalog import Case, proves
+from rivet_core.testing.harness import Fault, Harness
+
+__all__ = ["Case", "Fault", "Harness", "proves"]
+
+# Suites by the module that holds them; they need pytest and hypothesis, so they load when they are asked for.
+_SUITES: dict[str, str] = {}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _SUITES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(_SUITES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name in {"pytest", "hypothesis"}:
+            raise ImportError(f"{name} needs {error.name}: pip install 'rivet-core[testing]'") from error
+        raise
