@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 import pyarrow as pa
 
-from rivet_core.api.errors import DestinationError, PreconditionFailed, SafetyError, SourceError, Transient
+from rivet_core.api.errors import DestinationError, PreconditionFailed, SourceError, Transient
 from rivet_core.contract import keys
 from rivet_core.engine.store import commit_writer
 from rivet_core.engine.upload import BUFFER_BYTES, QUEUE_PIECES, HashingSink, buffered
@@ -148,14 +148,9 @@ def _reset(counters: Counters) -> None:
 
 
 def _free_number(target: PartTarget, number: int) -> int:
-    while number <= keys.MAX_PART_NUMBER:
-        if target.destination.head(keys.part_name(number, target.suffix)) is None:
-            return number
+    while target.destination.head(keys.part_name(number, target.suffix)) is not None:
         number += 1
-    raise SafetyError(
-        f"no part number is left at {target.destination.uri}: {keys.MAX_PART_NUMBER} is taken",
-        hint="an object or a manifest there has it in a part's name; move that away, or export to another prefix",
-    )
+    return number
 
 
 def _write_chunk(stream: BatchStream, target: PartTarget, number: int, attempt: int) -> list[WrittenPart]:

@@ -1,0 +1,127 @@
+"""From rows to committed parts: memory, numbers, names that are taken meanwhile, uploads that are lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rivet_core.api import StorageFull, Transient
+from rivet_core.engine.extract import MemoryPlan
+from rivet_core.engine.upload import BUFFER_BYTES, QUEUE_PIECES
+from rivet_local.objects import LocalWriter
+from unit.engine.shop import Shop
+
+
+@pytest.mark.parametrize("budget", [1, 100_000_000, 200_000_000, 256_000_000, 10**12])
+@pytest.mark.parametrize("max_file_size", [None, 1, 1_000_000, 256_000_000])
+def test_memory_is_divided_within_the_budget(budget: int, max_file_size: int | None) -> None:
+    plan = MemoryPlan.divide(budget, max_file_size)
+    assert 0 < plan.batch_bytes <= plan.group_bytes <= 64_000_000
+    # The least that works is not less for a budget below what the interpreter alone takes.
+    assert plan.group_bytes <= 1_000_000 or 2 * plan.group_bytes + QUEUE_PIECES * BUFFER_BYTES < budget
+
+
+def test_the_default_budget_gives_groups_worth_compressing() -> None:
+    assert MemoryPlan.divide(256_000_000, None).group_bytes > 40_000_000
+    assert MemoryPlan.divide(256_000_000, 8_000_000).group_bytes == 1_000_000
+
+
+def first_calls(method: Any, count: int, instead: Callable[[LocalWriter], object]) -> Any:
+    """Return ``method``, whose first calls do something else before they go on."""
+    calls = 0
+
+    def called(self: LocalWriter, *args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls <= count:
+            instead(self)
+        return method(self, *args)
+
+    return called
+
+
+def lose_uploads(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    def lose(writer: LocalWriter) -> None:
+        raise Transient("the connection was reset")
+
+    monkeypatch.setattr(LocalWriter, "write", first_calls(LocalWriter.write, count, lose))
+
+
+def attempts(shop: Shop) -> list[tuple[str, int | None]]:
+    return shop.state("SELECT key, attempt FROM rivet_part ORDER BY number")
+
+
+def test_a_name_that_is_taken_at_the_commit_costs_a_fresh_read_under_a_higher_number(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take_the_name(writer: LocalWriter) -> None:
+        (shop.out / "part-000001.parquet").write_bytes(b"of another writer")
+
+    monkeypatch.setattr(LocalWriter, "commit", first_calls(LocalWriter.commit, 1, take_the_name))
+    result = shop.publish()
+    assert result.rows == shop.rows() == 2
+    assert shop.parts() == ["part-000002.parquet"]
+    assert attempts(shop) == [("part-000001.parquet", None), ("part-000002.parquet", 2)]
+    (aside,) = (shop.out / "_quarantine").rglob("part-*")
+    assert aside.read_bytes() == b"of another writer"
+    assert "the rows are read again" in result.warnings[0]
+
+
+def test_an_upload_that_is_lost_as_a_whole_costs_a_fresh_read(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    lose_uploads(monkeypatch, 1)
+    result = shop.publish()
+    assert result.rows == shop.rows() == 2
+    assert attempts(shop) == [("part-000001.parquet", None), ("part-000002.parquet", 2)]
+    assert result.warnings == ["the rows are read again: the connection was reset"]
+
+
+def test_a_store_that_loses_every_upload_fails_the_run_and_nothing_is_left(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_uploads(monkeypatch, 1000)
+    result = shop.run()
+    assert result.error is not None
+    assert (result.status, result.error.code, result.exit_code) == ("failed", "R407", 1)
+    assert len(attempts(shop)) == 5
+    assert list(shop.out.iterdir()) == []
+    assert "rivet-upload" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_clean_up_that_fails_hides_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(writer: LocalWriter) -> None:
+        raise StorageFull("no space left")
+
+    def unreachable(writer: LocalWriter) -> None:
+        abort(writer)
+        raise Transient("the abort was not answered")
+
+    abort = LocalWriter.abort
+    monkeypatch.setattr(LocalWriter, "write", first_calls(LocalWriter.write, 1, full))
+    monkeypatch.setattr(LocalWriter, "abort", unreachable)
+    result = shop.run()
+    assert result.error is not None
+    assert result.error.code == "R410"
+    assert "part-000001.parquet was not cleaned up after it failed: the abort was not answered" in caplog.text
+
+
+def test_numbers_go_on_above_everything_that_ever_had_one(shop: Shop) -> None:
+    shop.publish()
+    (shop.out / "_quarantine" / "somebody").mkdir(parents=True)
+    (shop.out / "_quarantine" / "somebody" / "part-000041.parquet.2").write_bytes(b"")
+    shop.publish()
+    assert shop.parts() == ["part-000042.parquet"]
+    (shop.out / "part-000042.parquet").unlink()  # the manifest and the state still know it
+    shop.publish()
+    assert shop.parts() == ["part-000043.parquet"]
+
+
+def test_an_absurd_number_does_not_use_up_all_others(shop: Shop) -> None:
+    shop.out.mkdir()
+    (shop.out / f"part-{10**18 - 1}.parquet").write_bytes(b"")
+    shop.publish()
+    assert shop.parts() == ["part-000001.parquet"]
