@@ -112,7 +112,7 @@ def open_store(choice: DestinationChoice, registry: Registry, base_dir: Path) ->
         PluginError: the plugin's factory cannot be loaded, or its result is no ``Destination``.
         DestinationError: the store refuses.
     """
-    opened = _open(choice, registry, base_dir)
+    opened = open_unchecked(choice, registry, base_dir)
     if not isinstance(opened, Destination):
         raise DestinationError(f"the destination type {choice.spec.type!r} is no store", hint="report it to its author")
     return CheckedDestination(opened)
@@ -120,7 +120,7 @@ def open_store(choice: DestinationChoice, registry: Registry, base_dir: Path) ->
 
 def open_stream(choice: DestinationChoice, registry: Registry, base_dir: Path) -> StreamDestination:
     """Open the stream that a configuration names."""
-    opened = _open(choice, registry, base_dir)
+    opened = open_unchecked(choice, registry, base_dir)
     if not isinstance(opened, StreamDestination):
         raise DestinationError(
             f"the destination type {choice.spec.type!r} is no stream", hint="report it to its author"
@@ -128,7 +128,8 @@ def open_stream(choice: DestinationChoice, registry: Registry, base_dir: Path) -
     return opened
 
 
-def _open(choice: DestinationChoice, registry: Registry, base_dir: Path) -> object:
+def open_unchecked(choice: DestinationChoice, registry: Registry, base_dir: Path) -> object:
+    """Call the factory of the plugin that a configuration names and return what it returns, whatever that is."""
     context = DestinationContext(base_dir=base_dir, auth=_open_auth(choice, registry))
     factory = cast("Callable[[object, DestinationContext], object]", registry.load(choice.spec, "factory"))
     return factory(choice.model, context)

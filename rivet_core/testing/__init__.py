@@ -7,14 +7,22 @@ loads neither pytest nor hypothesis.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from rivet_core.testing.catalog import Case, proves
 from rivet_core.testing.harness import Fault, Harness
 
-__all__ = ["Case", "Fault", "Harness", "proves"]
+if TYPE_CHECKING:
+    from rivet_core.testing.destination import DestinationSuite
+    from rivet_core.testing.suite import ExpectedFailure
+
+__all__ = ["Case", "DestinationSuite", "ExpectedFailure", "Fault", "Harness", "proves"]
 
 # Suites by the module that holds them; they need pytest and hypothesis, so they load when they are asked for.
-_SUITES: dict[str, str] = {}
+_SUITES: dict[str, str] = {
+    "DestinationSuite": "rivet_core.testing.destination",
+    "ExpectedFailure": "rivet_core.testing.suite",
+}
 
 
 def __getattr__(name: str) -> object:
