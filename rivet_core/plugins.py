@@ -343,7 +343,7 @@ def load_object(import_string: str, *, plugin: str = "") -> object:
             found = getattr(found, attribute)
     except RivetError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"{where}cannot load {import_string!r}: {type(error).__name__}: {_one_line(error)}",
             hint="the plugin or one of its dependencies is damaged or has the wrong version; install it again",

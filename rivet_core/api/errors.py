@@ -73,7 +73,7 @@ __all__ = [
     "TypeMappingError",
     "UsageError",
     "ValueRefused",
-    "unexpected",
+    "as_rivet_error",
 ]
 
 
@@ -312,7 +312,9 @@ class Interrupted(RivetError):
     exit_code = 130
 
 
-def unexpected(error: BaseException) -> RivetError:
-    """Return the error that stands for an exception which nobody has foreseen: R999, exit 1."""
+def as_rivet_error(error: BaseException) -> RivetError:
+    """Return a ``RivetError`` as it is, and for any other exception, which nobody has foreseen, R999 with exit 1."""
+    if isinstance(error, RivetError):
+        return error
     message = f"unexpected {type(error).__name__}: {error}"
     return RivetError(message, hint="repeat the command with --debug to see where", code="R999")

@@ -143,11 +143,9 @@ def _report(error: BaseException, arguments: list[str]) -> int:
 
 
 def _known(error: BaseException) -> RivetError:
-    from rivet_core.api.errors import Interrupted, RivetError, UsageError, unexpected
+    from rivet_core.api.errors import Interrupted, UsageError, as_rivet_error
 
     match error:
-        case RivetError():
-            return error
         case click.ClickException():
             context = getattr(error, "ctx", None)
             hint = f"see `{context.command_path if context else 'rivet'} --help`"
@@ -155,7 +153,7 @@ def _known(error: BaseException) -> RivetError:
         case click.Abort() | KeyboardInterrupt():
             return Interrupted("interrupted")
         case _:
-            return unexpected(error)
+            return as_rivet_error(error)
 
 
 def _print_error(known: RivetError, error: BaseException, arguments: list[str]) -> None:

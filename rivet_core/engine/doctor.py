@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rivet_core.api.destination import Check, IfAbsent
-from rivet_core.api.errors import PreconditionFailed, RivetError
+from rivet_core.api.errors import PreconditionFailed, as_rivet_error
 from rivet_core.engine import plan
 from rivet_core.engine.store import open_store, read_object
 from rivet_core.state import open_state
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from rivet_core.api.destination import Destination
     from rivet_core.config import Config, ExportConfig
     from rivet_core.plugins import Registry
+
+logger = logging.getLogger(__name__)
 
 _PROBE = b"written by rivet doctor; safe to delete\n"
 
@@ -47,13 +50,10 @@ def _about(subject: str, checks: Iterator[Check]) -> Iterator[Diagnosis]:
     try:
         for check in checks:
             yield Diagnosis(subject, check)
-    except RivetError as error:
-        yield Diagnosis(subject, failed(subject, error))
-
-
-def failed(name: str, error: RivetError) -> Check:
-    """An error as a failed check."""
-    return Check(name, "failed", f"{error.message} [{error.code}]", error.hint)
+    except Exception as error:
+        logger.debug("a check of %s", subject, exc_info=True)
+        known = as_rivet_error(error)
+        yield Diagnosis(subject, Check(subject, "failed", f"{known.message} [{known.code}]", known.hint))
 
 
 def _check_plugins(registry: Registry) -> Iterator[Check]:

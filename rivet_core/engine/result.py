@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from rivet_core.api.errors import Interrupted, RivetError, unexpected
+from rivet_core.api.errors import Interrupted, RivetError, as_rivet_error
 from rivet_core.api.secret import redact_values
 from rivet_core.contract.keys import safe_run_id
 
@@ -128,12 +128,7 @@ def error_report(error: BaseException, export: str, *, published: bool = False) 
     Args:
         published: the dataset was certified before that.
     """
-    match error:
-        case RivetError():
-            known = error
-        case KeyboardInterrupt():
-            known = Interrupted(f"the run of {export!r} was interrupted", hint="" if published else _NOTHING_PUBLISHED)
-        case _:
-            known = unexpected(error)
-    report = ErrorReport.of(known)
+    if isinstance(error, KeyboardInterrupt):
+        error = Interrupted(f"the run of {export!r} was interrupted", hint="" if published else _NOTHING_PUBLISHED)
+    report = ErrorReport.of(as_rivet_error(error))
     return replace(report, hint="; ".join(filter(None, (_PUBLISHED, report.hint)))) if published else report

@@ -25,12 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def check_stream(exports: tuple[ExportConfig, ...], *, validate: bool) -> ExportConfig:
-    """Return the one export of a run into a stream.
-
-    Raises:
-        UsageError: several exports would be mixed into one stream, or something is asked that needs a store.
-    """
+def _check_stream(exports: tuple[ExportConfig, ...], *, validate: bool) -> ExportConfig:
+    """Return the one export of a run into a stream."""
     if len(exports) != 1:
         raise UsageError(
             f"{len(exports)} exports cannot share one stream: {', '.join(export.name for export in exports)}",
@@ -55,10 +51,10 @@ def run_stream(
     """Write the one selected export to its stream.
 
     Raises:
-        UsageError: see ``check_stream``.
+        UsageError: several exports would be mixed into one stream, or something is asked that needs a store.
         BrokenPipeError: the reader closed the pipe.
     """
-    export = check_stream(exports, validate=validate)
+    export = _check_stream(exports, validate=validate)
     started = datetime.now(UTC)
     counters = Counters(phase="exporting")
     result = RunResult(
@@ -74,7 +70,7 @@ def run_stream(
         result.status = "succeeded"
     except BrokenPipeError:
         raise
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         logger.debug("the run ended", exc_info=True)
         result.error = error_report(error, export.name)
         if isinstance(error, KeyboardInterrupt):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from rivet_core.api.errors import DestinationError, NotFound, PreconditionFailed, RivetError, unexpected
+from rivet_core.api.errors import DestinationError, NotFound, PreconditionFailed, as_rivet_error
 from rivet_core.contract import keys
 from rivet_core.engine.proof import compare_part
 
@@ -104,8 +104,7 @@ def tidy(destination: Destination, plan: TidyPlan, run_id: str, *, rehash: bool,
     try:
         _carry_out(destination, plan, run_id, done, rehash=rehash, guard=guard)
     except Exception as error:  # noqa: BLE001  a plugin's may be anything, and the dataset is published
-        known = error if isinstance(error, RivetError) else unexpected(error)
-        done.warnings.append(f"old parts are left to the next run: {known.message}")
+        done.warnings.append(f"old parts are left to the next run: {as_rivet_error(error).message}")
     return done
 
 
