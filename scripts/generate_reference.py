@@ -163,7 +163,8 @@ def command_page(context: click.Context) -> Iterator[str]:
 
 def error_table() -> Iterator[str]:
     """Yield the table of all errors, in the order of their codes."""
-    classes = {name: getattr(errors, name) for name in errors.__all__}
+    public = {name: getattr(errors, name) for name in errors.__all__}
+    classes = {name: cls for name, cls in public.items() if isinstance(cls, type)}
     rows = [
         (f"`{cls.code}`", str(cls.exit_code), name, first_paragraph(cls), REMEDIES[cls.code])
         for name, cls in sorted(classes.items(), key=lambda item: item[1].code)
