@@ -104,6 +104,20 @@ class Mysql(Backend):
 
     def describe(self, query: Query) -> Sequence[ResultColumn]:
         """Ask for no rows, which the server answers without computing any."""
+        columns = self._describe(query)
+        escape = self.driver.converters.escape_string
+        values = [form for value in map(str, query.params.values()) if value for form in (value.strip(), escape(value))]
+        if any(value in column.name for column in columns for value in values):
+            # An expression without a name is named by its text, into which PyMySQL has written the values.
+            others = self._describe(replace(query, params={name: f"{value}x" for name, value in query.params.items()}))
+            if [column.name for column in columns] != [column.name for column in others]:
+                raise QueryError(
+                    "a column of the query has no name but its expression, which holds the value of a parameter",
+                    hint="give it a name with AS",
+                )
+        return columns
+
+    def _describe(self, query: Query) -> list[ResultColumn]:
         statement, params = self.statement(query)
         declared = self._declared(query.table) if query.table is not None else {}
         limited = wrap(statement, "SELECT * FROM (", ") AS rivet_query LIMIT 0")
