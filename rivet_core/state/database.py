@@ -172,7 +172,7 @@ class Database:
     def _mapped(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error, UnicodeError) as error:
+        except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error, UnicodeError, OSError) as error:
             raise _state_error(error, self._shown) from error
 
 

@@ -136,6 +136,10 @@ class Backend(ABC):
             raise SourceError(f"SQLAlchemy failed: {type(error).__name__}") from None
         except UnicodeDecodeError:
             raise undecodable() from None
+        except UnicodeError as error:
+            if "idna" in str(error):  # the codec of Python's name resolution
+                raise SourceUnavailable("the database's host has no valid name", hint="check host") from None
+            raise QueryError("the query or a parameter is no valid Unicode text", hint="write it in UTF-8") from None
         except self.driver.Error as error:
             raise self.failure(error, statement) from None
         except OSError as error:
