@@ -7,6 +7,7 @@ shows as a warning on its standard error.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -98,6 +99,7 @@ def main() -> None:
 
     for name in _PRELOADED:
         import_module(name)
+    gc.freeze()  # or every fork copies all pages at its end
     # Standard input and output are the fork's own; requests and answers go through copies that it closes.
     with os.fdopen(os.dup(0)) as requests, os.fdopen(os.dup(1), "w") as answers:
         for line in requests:

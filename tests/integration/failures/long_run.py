@@ -16,9 +16,9 @@ LONG_QUERIES = {
 }
 
 
-def start_long_run(workspace: Workspace, *arguments: str) -> subprocess.Popen[str]:
+def start_long_run(workspace: Workspace, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Start an export that would take minutes, and return when its part grows."""
-    process = workspace.start("run", "--param", "rows=1000000000", *arguments)
+    process = workspace.start("run", "--param", "rows=1000000000", *arguments, **environment)
     deadline = time.monotonic() + 30
     while not any(path.stat().st_size > 1_000_000 for path in workspace.out.glob(".rivet-tmp-*")):
         assert process.poll() is None, process.communicate()

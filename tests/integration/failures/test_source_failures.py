@@ -52,6 +52,11 @@ def test_unreachable_database(published: Workspace, server: DatabaseServer) -> N
     )
 
 
+def test_host_that_is_no_name(published: Workspace) -> None:
+    source = {"type": "postgres", "url": f"postgresql://user@{'x' * 70}.example/shop", "tls": {"mode": "disable"}}
+    refused(published, source, {"table": "orders"}, 1, "R302", "no valid name", hint="check host")
+
+
 @both_servers
 def test_wrong_password(published: Workspace, server: DatabaseServer) -> None:
     impostor = replace(server, password="wrong")
@@ -131,3 +136,8 @@ def test_value_above_the_limit(published: Workspace, engine_source: dict[str, st
     large = {"sqlite": "printf('%.100001c', 'x')"}.get(engine_source["type"], "repeat('x', 100001)")
     export = {"query": f"SELECT {large} AS body", "types": {"max_value_bytes": 100_000}}
     refused(published, engine_source, export, 3, "R306", "'body'", "100001 bytes", hint="raise max_value_bytes")
+
+
+def test_parameter_that_is_no_text(published: Workspace, engine_source: dict[str, str]) -> None:
+    published.configure(engine_source, {"query": "SELECT id FROM orders WHERE note = ${word}"})
+    published.rivet("run", "--param", "word=\udcff").failed(2, "R304", "no valid Unicode", hint="UTF-8")
