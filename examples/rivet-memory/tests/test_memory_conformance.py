@@ -11,7 +11,7 @@ from rivet_memory.store import PLACES, Stored
 class TestMemory(DestinationSuite):
     destination = "memory"
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def harness(self) -> Harness:
         """The dictionary itself; a place that the plugin has not seen yet is empty."""
 

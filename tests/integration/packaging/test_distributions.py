@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import site
 import subprocess
-import sys
-import venv
 from email.parser import Parser
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from integration.packaging.environment import ROOT, Environment, build_wheels
+
 PROJECTS = {"rivet-core": ROOT, "rivet-local": ROOT / "plugins" / "rivet-local"}
-PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-OFFLINE = ["--no-index", "--no-deps", "--no-build-isolation"]
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    directory = tmp_path_factory.mktemp("wheels")
-    command = [*PIP, "wheel", *OFFLINE, "--wheel-dir", str(directory), *map(str, PROJECTS.values())]
-    subprocess.run(command, check=True)
-    return {path.name.split("-")[0].replace("_", "-"): path for path in directory.glob("*.whl")}
+    return build_wheels(tmp_path_factory.mktemp("wheels"), *PROJECTS.values())
 
 
 @pytest.mark.parametrize("name", PROJECTS)
@@ -44,26 +36,21 @@ def test_a_distribution_brings_its_readme_version_and_types(wheels: dict[str, Pa
 
 @pytest.mark.parametrize("order", [["rivet-core", "rivet-local"], ["rivet-local", "rivet-core"]])
 def test_the_checkout_installs_in_any_order_and_works(tmp_path: Path, order: list[str]):
-    environment = tmp_path / "env"
-    venv.create(environment, with_pip=False, symlinks=True)
-    python = environment / "bin" / "python"
-    packages = next((environment / "lib").glob("python*/site-packages"))
-    # The third-party packages of the development environment, without its editable installs of these two.
-    (packages / "third-party.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    environment = Environment.create(tmp_path / "env")
     for name in order:
-        subprocess.run([*PIP, "--python", str(python), "install", *OFFLINE, str(PROJECTS[name])], check=True)
+        environment.install(PROJECTS[name])
 
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("RIVET_", "PYTHON"))}
-    rivet = [environment / "bin" / "rivet"]
-    listed = subprocess.run([*rivet, "plugins", "list", "--json"], env=clean, capture_output=True, check=True)
+    listed = subprocess.run(
+        [environment.rivet, "plugins", "list", "--json"], env=environment.variables, capture_output=True, check=True
+    )
     plugins = {plugin["name"]: plugin["status"] for plugin in json.loads(listed.stdout)["plugins"]}
     assert plugins == {"builtin": "active", "local": "active"}
     where = subprocess.run(
-        [python, "-c", "import rivet_core, rivet_local; print(rivet_core.__file__, rivet_local.__file__)"],
-        env=clean,
+        [environment.python, "-c", "import rivet_core, rivet_local; print(rivet_core.__file__, rivet_local.__file__)"],
+        env=environment.variables,
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert where.stdout.count(str(packages)) == 2
+    assert where.stdout.count(str(environment.packages)) == 2
