@@ -94,7 +94,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
     try:
-        with _terminated_like_interrupted():
+        with _terminated_like_interrupted(ending=args is None):
             code = cli.main(arguments, prog_name="rivet", standalone_mode=False)
     except BrokenPipeError:
         # The reader has gone: say nothing, and let the interpreter's last flush go nowhere.
@@ -119,8 +119,12 @@ def _occupy_standard_streams() -> None:
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM, which schedulers and containers send, end a command as Ctrl-C does: cleaned up and on record."""
+def _terminated_like_interrupted(*, ending: bool) -> Iterator[None]:
+    """Let SIGTERM, which schedulers and containers send, end a command as Ctrl-C does: cleaned up and on record.
+
+    Args:
+        ending: the process ends with the command. What comes when that is over changes its exit code no more.
+    """
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # ignored on purpose, or an embedding program's own
         yield
         return
@@ -128,7 +132,9 @@ def _terminated_like_interrupted() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if ending else signal.SIG_DFL)
+        if ending:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _report(error: BaseException, arguments: list[str]) -> int:
@@ -181,9 +187,11 @@ def _show_warnings() -> None:
     class Stderr(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             try:
-                click.echo(redact(f"{record.levelname.lower()}: {self.format(record)}"), err=True)
+                debugging = logging.getLogger("rivet_core").isEnabledFor(logging.DEBUG)
+                text = self.format(record) if debugging else record.getMessage()  # the former has the traceback
+                click.echo(redact(f"{record.levelname.lower()}: {text}"), err=True)
             except OSError:
                 self.handleError(record)  # a log that cannot be written fails no export
 
-    logging.basicConfig(level=logging.WARNING, handlers=[Stderr()])
+    logging.basicConfig(level=logging.WARNING, handlers=[Stderr()], format="%(name)s: %(message)s")
     logging.captureWarnings(True)

@@ -62,6 +62,11 @@ def test_a_warning_that_nobody_can_read_fails_no_run(rivet: Rivet, tmp_path: Pat
     assert "the summary could not be written" in ended.stdout
 
 
+def test_a_warning_is_one_plain_line(rivet: Rivet, tmp_path: Path) -> None:
+    (tmp_path / ".rivet").write_text("in the way of the summary, which is a warning")
+    assert rivet("run -e orders --json").stderr.startswith("warning: orders: the summary could not be written to ")
+
+
 def test_a_closed_stdout_is_no_reason_to_fail(rivet: Rivet, tmp_path: Path) -> None:
     assert (rivet("run -e orders >&-").returncode, rivet("validate -e orders >&- 2>&-").returncode) == (0, 0)
     assert (tmp_path / "out" / "_SUCCESS").exists()
