@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, ClassVar, cast
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -19,13 +19,15 @@ from rivet_core.config.validation import load_model
 from rivet_core.contract.types import type_name
 from rivet_core.plugins import Registry
 from rivet_core.testing.catalog import proves
+from rivet_core.testing.profiles import kit_settings
 from rivet_core.testing.suite import Suite
 from rivet_core.testing.tables import ODD_NAMES, SAMPLES, Sample, array, difference, schemas_and_batches
 
 __all__ = ["FormatSuite"]
 
 _GROUP_BYTES = 1 << 20
-_NUMBERS = pa.schema({"id": pa.int64(), "note": pa.string()})
+_COLUMNS: dict[str, pa.DataType] = {"id": pa.int64(), "note": pa.string()}
+_NUMBERS = pa.schema(_COLUMNS)
 
 
 class _Sink:
@@ -261,8 +263,8 @@ class FormatSuite(Suite):
     @proves(
         "F-FINISH-1",
         breaks="a part of a run that died is taken for a whole one",
-        hint="what makes a file complete (a footer, an end mark) is written in finish(), neither before nor in close(), "
-        "and not when a writer of the library is dropped",
+        hint="what makes a file complete (a footer, an end mark) is written in finish(): not before, not in close(), "
+        "not when a writer of the library is dropped",
     )
     def test_nothing_is_complete_before_finish(self, file_format: Format) -> None:
         batches = [_numbers(0, 2000), _numbers(2000, 2000)]
@@ -461,6 +463,7 @@ class FormatSuite(Suite):
         hint="the example below is the smallest table that shows it",
     )
     def test_any_table_comes_back_or_is_refused(self, file_format: Format) -> None:
+        @settings(kit_settings(), max_examples=5 * kit_settings().max_examples)  # in memory, so more of them
         @given(schemas_and_batches(), st.sampled_from([1, 64, 1 << 20]))
         def check(drawn: tuple[pa.Schema, list[pa.RecordBatch]], group_bytes: int) -> None:
             schema, batches = drawn
