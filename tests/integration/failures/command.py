@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -21,11 +22,13 @@ from integration.failures.forked import TIMEOUT_SECONDS, ForkServer
 
 PROGRAM = str(Path(sys.executable).with_name("rivet"))
 Section = Mapping[str, Any]
+# A busy machine lets any run take long enough to report its progress.
+_PROGRESS = re.compile(r"^\w+: \w+, .* rows/s.*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that has ended."""
+    """A command that has ended; ``err`` is without lines of progress."""
 
     exit_code: int
     out: str
@@ -68,9 +71,10 @@ class Workspace:
 
     def __init__(self, directory: Path, forks: ForkServer) -> None:
         self.directory = directory
-        self._forks = forks
         self.out = directory / "out"
         self.environment: dict[str, str] = {}
+        self._forks = forks
+        self._started: list[subprocess.Popen[str]] = []
 
     def configure(self, source: Section, *exports: Section, **top: object) -> None:
         """Write ``rivet.yaml``. An export without a name is ``orders``, one without a destination goes to ``out``."""
@@ -82,7 +86,6 @@ class Workspace:
         self,
         *arguments: str,
         inside: Sequence[str] = (),
-        user: str | None = None,
         stdout: Any = subprocess.PIPE,
         **environment: str,
     ) -> subprocess.Popen[str]:
@@ -90,23 +93,29 @@ class Workspace:
 
         Args:
             inside: a command that runs the rest of its arguments.
-            user: whom to run as.
         """
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*inside, PROGRAM, *arguments],
             cwd=self.directory,
             env={**self._inherited(), "PYTHONWARNINGS": "error", **environment},
-            user=user,
-            extra_groups=[] if user else None,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._started.append(process)
+        return process
+
+    def kill_programs(self) -> None:
+        """End what ``start`` has started and a failing test has left."""
+        for process in self._started:
+            with process:
+                process.kill()
 
     def rivet(self, *arguments: str, **environment: str) -> Finished:
         """Run ``rivet`` to its end."""
-        return Finished(*self._forks.run(arguments, self.directory, {**self._inherited(), **environment}))
+        code, out, err = self._forks.run(arguments, self.directory, {**self._inherited(), **environment})
+        return Finished(code, out, _PROGRESS.sub("", err))
 
     def _inherited(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RIVET_", "PG"))}
@@ -137,14 +146,9 @@ class Workspace:
 
 
 def finish(process: subprocess.Popen[str]) -> Finished:
-    """Wait for the end of a command."""
-    try:
-        out, err = process.communicate(timeout=TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise
-    return Finished(process.returncode, out or "", err)
+    """Wait for the end of a program."""
+    out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+    return Finished(process.returncode, out or "", _PROGRESS.sub("", err))
 
 
 def mount_or_skip(*commands: str) -> list[str]:

@@ -38,17 +38,21 @@ def published_template(tmp_path_factory: pytest.TempPathFactory, forks: ForkServ
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, forks: ForkServer) -> Workspace:
+def workspace(tmp_path: Path, forks: ForkServer) -> Iterator[Workspace]:
     """An empty directory."""
-    return Workspace(tmp_path, forks)
+    workspace = Workspace(tmp_path, forks)
+    yield workspace
+    workspace.kill_programs()
 
 
 @pytest.fixture
-def published(published_template: Path, tmp_path: Path, forks: ForkServer) -> Workspace:
+def published(published_template: Path, tmp_path: Path, forks: ForkServer) -> Iterator[Workspace]:
     """A directory with a SQLite database ``shop.db`` and a dataset of it in ``out``."""
     directory = tmp_path / "workspace"
     shutil.copytree(published_template, directory)
-    return Workspace(directory, forks)
+    workspace = Workspace(directory, forks)
+    yield workspace
+    workspace.kill_programs()
 
 
 @pytest.fixture(scope="session")

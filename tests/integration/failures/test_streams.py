@@ -25,7 +25,7 @@ def test_closed_pipe_ends_quietly(streaming: Workspace, option: list[str]) -> No
     process.stdout.close()
     assert process.stderr.read() == ""
     process.stderr.close()
-    assert process.wait(10) == 1
+    assert process.wait(30) == 1
 
 
 def test_stream_cannot_be_validated(streaming: Workspace) -> None:

@@ -12,7 +12,7 @@ from integration.failures.command import Finished, Workspace, finish, sqlite_tab
 from integration.failures.forked import ForkServer
 from integration.failures.long_run import LONG_QUERIES, start_long_run
 
-ROUNDS = 3
+ROUNDS = 2
 ROWS = 100_000  # so many that both are still reading when the first one wants to publish
 
 

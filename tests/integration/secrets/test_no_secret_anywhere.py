@@ -55,7 +55,7 @@ def find_in_files(directory: Path, canary: Canary) -> list[str]:
     ]
 
 
-def engine(server: DatabaseServer) -> str:
+def type_of(server: DatabaseServer) -> str:
     return "postgres" if isinstance(server, Postgres) else "mariadb"
 
 
@@ -94,13 +94,13 @@ def test_credentials_that_work(workspace: Workspace, canary: Canary, account: Da
             "database": account.database,
         },
     }[field]
-    workspace.configure({"type": engine(account), **source}, {"table": "orders"})
+    workspace.configure({"type": type_of(account), **source}, {"table": "orders"})
     search_everything(workspace, canary, exit_code=0, **variables)
     assert workspace.rows() == [{"id": 1, "note": "new"}]
 
 
 def test_commands_that_need_no_configuration(workspace: Workspace, canary: Canary, account: DatabaseServer) -> None:
-    workspace.configure({"type": engine(account), "url": account.url}, {"table": "orders"})
+    workspace.configure({"type": type_of(account), "url": account.url}, {"table": "orders"})
     variables = {"DATABASE_URL": account.url, "RIVET_STATE_URL": account.url}
     for command in (("plugins", "list"), ("schema", "config"), ("schema", "manifest")):
         for options in ((), ("--json", "--debug")):
@@ -118,7 +118,7 @@ def test_state_database_whose_password_works(
     workspace.configure({"type": "sqlite", "database": "shop.db"}, {"table": "orders"}, **top)
     variables = {} if field == "state.url" else {field: account.url}
     search_everything(workspace, canary, exit_code=0, **variables)
-    administrator = replace(request.getfixturevalue(engine(account)), database=account.database)
+    administrator = replace(request.getfixturevalue(type_of(account)), database=account.database)
     for table in ("run", "part", "event", "lease"):
         with administrator.connect() as connection, connection.cursor() as cursor:
             cursor.execute(f"SELECT * FROM rivet_{table}")
@@ -209,10 +209,10 @@ def test_credentials_that_fail(workspace: Workspace, canary: Canary, account: Da
         else:
             table = "order"
         variables = {"DATABASE_URL": account.url, "DATABASE_PASSWORD": canary.value}
-        workspace.configure({"type": engine(account), "url_env": "DATABASE_URL"}, {"table": table})
+        workspace.configure({"type": type_of(account), "url_env": "DATABASE_URL"}, {"table": table})
         search_everything(workspace, canary, exit_code=exit_code, **variables)
         parts = {"host": account.host, "port": account.port, "user": account.user, "database": account.database}
-        workspace.configure({"type": engine(account), **parts, "password_env": "DATABASE_PASSWORD"}, {"table": table})
+        workspace.configure({"type": type_of(account), **parts, "password_env": "DATABASE_PASSWORD"}, {"table": table})
         search_everything(workspace, canary, exit_code=exit_code, commands=RUNS, **variables)
         if failure != "missing table":
             variables["RIVET_STATE_URL"] = account.url
@@ -289,8 +289,8 @@ def test_secrets_in_files_that_are_wrong(workspace: Workspace, canary: Canary, t
 
 def test_killed_in_the_middle(workspace: Workspace, canary: Canary, account: DatabaseServer) -> None:
     workspace.configure(
-        {"type": engine(account), "url_env": "DATABASE_URL"},
-        {"query": LONG_QUERIES[engine(account)], "format": "csv", "compression": "none"},
+        {"type": type_of(account), "url_env": "DATABASE_URL"},
+        {"query": LONG_QUERIES[type_of(account)], "format": "csv", "compression": "none"},
     )
     process = start_long_run(workspace, "--debug", DATABASE_URL=account.url)
     for name in ("cmdline", "comm"):
