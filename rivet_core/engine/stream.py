@@ -75,8 +75,9 @@ def run_stream(
         result.error = error_report(error, export.name)
         if isinstance(error, KeyboardInterrupt):
             result.status = "interrupted"
-    result.rows, result.bytes = counters.rows, counters.bytes_written
-    result.finish(config.base_dir)
+    finally:
+        result.rows, result.bytes = counters.rows, counters.bytes_written
+        result.finish(config.base_dir)
     return result
 
 
