@@ -27,7 +27,8 @@ class Harness:
         list: returns the key of every object under the prefix, recursively.
         delete: deletes an object; absent is fine.
         secrets: values that no ``repr``, message or log may show; the credentials in use among them.
-        faults: opens a block in which the store behaves badly; ``None`` if it cannot be made to.
+        faults: opens a block in which the store behaves badly; ``None`` if it cannot be made to, and
+            ``NotImplementedError`` for a fault that it cannot be made to show.
         large_bytes: a size that needs several requests to write, where the store has such a limit.
         exclude: ids of tests that this *server* cannot pass, each with the reason. What the plugin claims is not
             weakened by that: a capability is excluded by taking it back.

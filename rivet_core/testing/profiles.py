@@ -15,7 +15,7 @@ DEFAULT: Final = "rivet"
 THOROUGH: Final = "thorough"
 
 # Requests to a store take their time, whatever hypothesis finds too slow.
-_PATIENT: Final = settings(deadline=None, suppress_health_check=list(HealthCheck))
+_PATIENT: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 _PROFILES: Final = {
     # The same examples each time: a verdict that is published can be repeated.
     DEFAULT: settings(_PATIENT, max_examples=20, stateful_step_count=15, derandomize=True, database=None),

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 import pytest
 
@@ -19,6 +19,19 @@ from rivet_core.testing.catalog import case_of
 
 #: Name under which pytest knows ``rivet_core.testing.plugin``, from the entry point of rivet-core.
 PLUGIN_NAME = "rivet_conformance"
+
+
+class NotApplicable(pytest.skip.Exception):  # type: ignore[name-defined, misc]  # pytest shows it as an attribute only
+    """A test that says nothing about this plugin, as the kit itself has found."""
+
+
+class Excluded(pytest.skip.Exception):  # type: ignore[name-defined, misc]
+    """A test that the author has excluded with a reason."""
+
+
+def not_applicable(reason: str) -> NoReturn:
+    """End a test that says nothing about this plugin; only the kit's own tests may do so."""
+    raise NotApplicable(reason)
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ class Suite:
             request.node.add_marker(pytest.mark.xfail(raises=expected.raises, reason=expected.reason, strict=True))
         reason = self.excluded.get(case.id) or self._server_excludes(request).get(case.id)
         if reason:
-            pytest.skip(reason)
+            raise Excluded(reason)
 
     def _server_excludes(self, request: pytest.FixtureRequest) -> Mapping[str, str]:
         if "harness" not in request.fixturenames:

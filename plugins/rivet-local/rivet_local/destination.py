@@ -158,7 +158,9 @@ class LocalDestination(Destination):
             try:
                 with self._tree.directory(directories) as directory, self._tree.lock():
                     status = status_of(name, directory)
-                    if status is None or (version is not None and version_of(status) != version):
+                    if status is None or stat.S_ISDIR(status.st_mode):
+                        return  # a directory is no object
+                    if version is not None and version_of(status) != version:
                         return
                     os.unlink(name, dir_fd=directory)
                     sync_directory(directory)

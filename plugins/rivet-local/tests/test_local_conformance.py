@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from rivet_core.testing import DestinationSuite, Harness
+from rivet_core.testing import DestinationSuite, Fault, Harness
+
+NOBODY = 65534
+
+
+@contextmanager
+def _faults(root: Path, fault: Fault) -> Iterator[None]:
+    """Take away the access to a directory; a local disk has no other of these faults that a test could cause."""
+    if fault != "denied":
+        raise NotImplementedError(fault)
+    mode, user = stat.S_IMODE(root.stat().st_mode), os.geteuid()
+    root.chmod(0)
+    if user == 0:  # whom no mode stops
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        root.chmod(mode)
 
 
 class TestLocal(DestinationSuite):
@@ -35,4 +57,5 @@ class TestLocal(DestinationSuite):
             put=put,
             list=list_keys,
             delete=lambda prefix, key: (tmp_path / prefix / key).unlink(missing_ok=True),
+            faults=lambda fault: _faults(tmp_path, fault),
         )
