@@ -15,15 +15,28 @@ from rivet_core.testing.harness import Fault, Harness
 if TYPE_CHECKING:
     from rivet_core.testing.destination import DestinationSuite
     from rivet_core.testing.format import FormatSuite
+    from rivet_core.testing.stream import StreamHarness, StreamSuite
     from rivet_core.testing.suite import ExpectedFailure
 
-__all__ = ["Case", "DestinationSuite", "ExpectedFailure", "Fault", "FormatSuite", "Harness", "proves"]
+__all__ = [
+    "Case",
+    "DestinationSuite",
+    "ExpectedFailure",
+    "Fault",
+    "FormatSuite",
+    "Harness",
+    "StreamHarness",
+    "StreamSuite",
+    "proves",
+]
 
 # Suites by the module that holds them; they need pytest and hypothesis, so they load when they are asked for.
 _SUITES: dict[str, str] = {
     "DestinationSuite": "rivet_core.testing.destination",
     "ExpectedFailure": "rivet_core.testing.suite",
     "FormatSuite": "rivet_core.testing.format",
+    "StreamHarness": "rivet_core.testing.stream",
+    "StreamSuite": "rivet_core.testing.stream",
 }
 
 
