@@ -2,6 +2,220 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from rivet_core.api import DestinationSpec
+from rivet_core.contract.verdict import Verdict
+from rivet_core.plugins import Registry
+from rivet_core.testing.catalog import proves
+from rivet_core.testing.destination.crash import Disturbance, Fate
+from rivet_core.testing.destination.observer import Snapshot, part_keys
+from rivet_core.testing.destination.scenario import Scenario, Workbench
+from rivet_core.testing.harness import Harness
+
+# Runs are slow beside other examples: a tenth of them, and few steps.
+_EXAMPLES_PER_SCENARIO = 10
+_STEPS = 6
+# More than a run over a prefix of that history has; a run that has fewer is not disturbed.
+_LAST_OPERATION = 40
+_STRAY = "part-000050.parquet"
+_STRANGER = "notes/read me.txt"
+
 
 class TrustTests:
     """Whole runs through the plugin, crashed and disturbed, watched by an observer with raw access only."""
+
+    @pytest.fixture
+    def workbench(
+        self, tmp_path: Path, registry: Registry, spec: DestinationSpec, harness: Harness
+    ) -> Iterator[Workbench]:
+        """A source to export from, and a state database."""
+        workbench = Workbench(tmp_path, registry, spec, harness)
+        yield workbench
+        workbench.close()
+
+    @proves(
+        "T-RUN-1",
+        breaks="an export would fail, or certify what is not there",
+        hint="the first invariant in the message is the one that broke; docs/contract.md explains each",
+    )
+    def test_runs_replace_the_dataset_and_certify_it(self, workbench: Workbench, prefix: str) -> None:
+        with workbench.scenario(prefix) as scenario:
+            scenario.run()
+            assert scenario.validate() is Verdict.VERIFIED
+            first = part_keys(scenario.objects)
+            scenario.run()
+            assert scenario.validate() is Verdict.VERIFIED
+            assert not first & part_keys(scenario.objects), "the parts of the first run were not moved to quarantine"
+
+    @proves(
+        "T-CRASH-1",
+        breaks="a run that is killed would take the published dataset with it, or leave a prefix that no run can mend",
+        hint="the message names the operation before which the run died: what the operations before it have done "
+        "must be durable, and what was begun and not committed must not be visible",
+    )
+    def test_a_crash_before_any_operation_keeps_the_contract(self, workbench: Workbench, prefix: str) -> None:
+        _sweep(workbench, prefix, "crash before")
+
+    @proves(
+        "T-CRASH-2",
+        breaks="a run that is killed would take the published dataset with it, or leave a prefix that no run can mend",
+        hint="the message names the operation after which the run died: it must do its whole work before it returns, "
+        "and nothing later (no buffered write, no work left to close)",
+    )
+    def test_a_crash_after_any_operation_keeps_the_contract(self, workbench: Workbench, prefix: str) -> None:
+        _sweep(workbench, prefix, "crash after")
+
+    @proves(
+        "T-ANSWER-1",
+        breaks="a timeout at the wrong moment would make a run report failure for a published dataset, or the reverse",
+        hint="after a lost answer the engine looks with head, open_reader and list: they must show the newest state "
+        "at once, with the version that the write has given it",
+    )
+    def test_the_lost_answer_of_any_operation_keeps_the_contract(self, workbench: Workbench, prefix: str) -> None:
+        _sweep(workbench, prefix, "lose the answer of")
+
+    @proves(
+        "T-DAMAGE-1",
+        breaks="validate would call damaged data verified, or the next run would destroy what could be examined",
+        hint="head and list must report size and version (or checksum) of what is stored now, never of what was "
+        "written; move must keep every byte",
+    )
+    @pytest.mark.parametrize("how", ["one byte changed", "cut short", "deleted"])
+    def test_damage_to_a_part_is_found_and_kept_for_examination(
+        self, workbench: Workbench, prefix: str, how: str
+    ) -> None:
+        with workbench.scenario(prefix) as scenario:
+            scenario.run()
+            key = max(part_keys(scenario.objects))
+            scenario.damage(key, _damaged(scenario.objects[key], how))
+            assert scenario.validate() is Verdict.PARTS_FAILED
+            scenario.run()
+            assert scenario.validate() is Verdict.VERIFIED
+
+    @proves(
+        "T-STRANGER-1",
+        breaks="files of other people under the prefix would be moved or lost, or old data without a manifest would "
+        "be refused",
+        hint="list must yield every object under the prefix, nested ones too, and nothing else",
+    )
+    def test_data_without_a_manifest_is_accepted_and_left_alone(self, workbench: Workbench, prefix: str) -> None:
+        with workbench.scenario(prefix) as scenario:
+            scenario.add(_STRANGER, b"mine")
+            assert scenario.validate() is Verdict.LEGACY_RUN
+            scenario.add(_STRAY, b"of a run that nobody knows")
+            assert scenario.validate() is Verdict.UNFINISHED
+            scenario.run()
+            assert scenario.validate() is Verdict.VERIFIED
+
+    @proves(
+        "T-MACHINE-1",
+        breaks="some sequence of runs, crashes and damage would lose data or certify what is not there",
+        hint="the message lists the shortest sequence that was found, and the invariant that broke at its end",
+    )
+    def test_any_sequence_of_runs_crashes_and_damage_keeps_the_contract(
+        self, workbench: Workbench, prefix: str
+    ) -> None:
+        numbers = count(1)
+
+        class Machine(_TrustMachine):
+            def __init__(self) -> None:
+                super().__init__(Scenario(workbench, f"{prefix}-{next(numbers)}"))
+
+        run_state_machine_as_test(
+            Machine,
+            settings=settings(
+                max_examples=max(1, settings().max_examples // _EXAMPLES_PER_SCENARIO),
+                stateful_step_count=_STEPS,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+
+
+class _TrustMachine(RuleBasedStateMachine):
+    """Any sequence of steps at one prefix; every step proves the contract by itself."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__()
+        self._scenario = scenario
+
+    @rule()
+    def run(self) -> None:
+        self._scenario.run()
+
+    @rule(
+        operation=st.integers(1, _LAST_OPERATION),
+        fate=st.sampled_from(["crash before", "crash after", "lose the answer of"]),
+    )
+    def run_disturbed(self, operation: int, fate: Fate) -> None:
+        self._scenario.run(Disturbance(operation, fate))
+
+    @rule()
+    def validate(self) -> None:
+        self._scenario.validate()
+
+    @precondition(lambda self: self._scenario.published is not None)
+    @rule(
+        which=st.sampled_from(["part", "_SUCCESS", "manifest.json", "immutable manifest"]),
+        how=st.sampled_from(["deleted", "cut short", "one byte changed"]),
+    )
+    def damage(self, which: str, how: str) -> None:
+        assert self._scenario.published is not None
+        run_id = self._scenario.published.run_id
+        key = {
+            "part": max(self._scenario.published.parts, default=""),
+            "immutable manifest": f"manifest-{run_id}.json",
+        }.get(which, which)
+        data = self._scenario.objects.get(key)
+        if data is not None:
+            self._scenario.damage(key, _damaged(data, how))
+
+    @rule(key=st.sampled_from([_STRAY, _STRANGER]))
+    def add(self, key: str) -> None:
+        if key not in self._scenario.objects:
+            self._scenario.add(key, b"not of any run")
+
+    def teardown(self) -> None:
+        self._scenario.close()
+
+
+def _sweep(workbench: Workbench, prefix: str, fate: Fate) -> None:
+    """Disturb each operation of a run in turn, at an empty prefix and at a published one, and run again each time."""
+    for situation, objects in (("empty", {}), ("published", _published(workbench, f"{prefix}-template"))):
+        for operation in count(1):
+            with workbench.scenario(f"{prefix}-{situation}-{operation}", objects) as scenario:
+                if not scenario.run(Disturbance(operation, fate)):
+                    break
+                scenario.run()
+                assert scenario.validate() is Verdict.VERIFIED
+        # Two parts opened, written and committed, two manifests and the marker: a run cannot do with less.
+        assert operation > 9, f"the run had {operation - 1} operations only, so little was tested"
+
+
+def _published(workbench: Workbench, prefix: str) -> Snapshot:
+    """Return a prefix with a dataset, an object that no manifest lists, and a file that is nobody's business."""
+    with workbench.scenario(prefix) as scenario:
+        scenario.run()
+        scenario.add(_STRAY, b"not of any run")
+        scenario.add(_STRANGER, b"mine")
+        return scenario.objects
+
+
+def _damaged(data: bytes, how: str) -> bytes | None:
+    match how:
+        case "deleted":
+            return None
+        case "cut short":
+            return data[: len(data) // 2]
+        case _:
+            middle = len(data) // 2
+            return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
