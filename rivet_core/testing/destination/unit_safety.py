@@ -6,6 +6,7 @@ import base64
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -26,7 +27,7 @@ from rivet_core.config import DestinationChoice
 from rivet_core.testing.catalog import proves
 from rivet_core.testing.destination.objects import digest, keys, read, write
 from rivet_core.testing.harness import Fault, Harness
-from rivet_core.testing.suite import not_applicable
+from rivet_core.testing.suite import NotApplicable, not_applicable
 
 _OBJECT = ObjectInfo("there", 5, "no-such-version")
 _READS: dict[str, Callable[[Destination], object]] = {
