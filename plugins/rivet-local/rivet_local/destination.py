@@ -67,7 +67,10 @@ class LocalDestination(Destination):
 
     def __init__(self, root: Path) -> None:
         self._configured = root
-        self._tree = Tree(root.resolve())
+        resolved = root.resolve()
+        if resolved.is_symlink():  # since Python 3.13 a loop of links is not an error, but stays one
+            raise RuntimeError("it is a loop of symbolic links")
+        self._tree = Tree(resolved)
         self.uri = f"file://{quote(os.fsencode(self._tree.root).rstrip(b'/'))}/"
 
     def put(self, key: str, data: bytes, *, condition: Condition | None = None) -> ObjectInfo:
