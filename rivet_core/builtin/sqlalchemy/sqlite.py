@@ -61,9 +61,10 @@ class Sqlite(Backend):
         statement, params = self.statement(query)
         with self.failures():
             connection: sqlite3.Connection = self.connect()
+        cursor = connection.cursor()
         try:
             with self.failures():
-                cursor = connection.execute(statement, params or ())
+                cursor.execute(statement, params or ())
                 if cursor.description is None:
                     raise QueryError("the query has no columns", hint="write a SELECT statement")
                 names = [item[0] for item in cursor.description]
@@ -77,6 +78,7 @@ class Sqlite(Backend):
             ]
             yield Result(columns, rows)
         finally:
+            cursor.close()  # or the connection keeps its lock while something, such as a traceback, holds the cursor
             connection.close()
 
     def _declared(self, connection: sqlite3.Connection, table: TableName) -> dict[str, ResultColumn | None]:
