@@ -34,6 +34,7 @@ from rivet_core.testing.destination.observer import (
     is_ours,
     part_keys,
 )
+from rivet_core.testing.destination.story import Story
 
 if TYPE_CHECKING:
     from rivet_core.config import Config
@@ -128,7 +129,7 @@ class _ProcessRegistry:
 
 
 class Scenario:
-    """Steps at one prefix. Every step ends with an observer's look at it; ``Breach`` tells the whole story.
+    """Steps at one prefix. Every step ends with an observer's look at it; a failure tells the whole story.
 
     Args:
         prefix: a fresh one.
@@ -141,7 +142,7 @@ class Scenario:
         self._prefix = prefix
         self._config = workbench.configure(prefix)
         self._processes: list[Process] = []
-        self._story: list[str] = []
+        self._story = Story()
         self._strangers = [key for key in objects or {} if not is_ours(key)]
         self._damaged_control: dict[str, bytes | None] = {}
         self._damaged_parts: set[str] = set()
@@ -176,8 +177,8 @@ class Scenario:
         before, certified_before = self.objects, self._dataset
         result, process = self._execute(disturbance)
         outcome = "died" if result is None else f"{result.status}{f', {result.error}' if result.error else ''}"
-        self._story.append(f"run: {process.disturbed or 'not disturbed'}; {outcome}")
-        with self._told():
+        self._story.add(f"run: {process.disturbed or 'not disturbed'}; {outcome}")
+        with self._story.told():
             self.objects = self._look()
             check_step(before, self.objects, process.targets, self._strangers)
             self._dataset = check_instant(self.objects, self._damage())
@@ -210,8 +211,8 @@ class Scenario:
                 format_of=lambda name: open_named_format(name, export, registry),
             )
         verdict = report.verdict
-        self._story.append(f"validate: {verdict.value}")
-        with self._told():
+        self._story.add(f"validate: {verdict.value}")
+        with self._story.told():
             self._check_verdict(verdict)
             missed = part_keys(self.objects) - {*report.untracked, *self._listed()}
             if self._dataset is not None and missed:
@@ -232,7 +233,7 @@ class Scenario:
             self._damaged_parts.add(key)
         else:
             self._damaged_control[key] = data
-        self._story.append(f"behind the plugin's back: {key} was {'deleted' if data is None else 'overwritten'}")
+        self._story.add(f"behind the plugin's back: {key} was {'deleted' if data is None else 'overwritten'}")
         self._observe()
 
     def add(self, key: str, data: bytes) -> None:
@@ -240,7 +241,7 @@ class Scenario:
         self._harness.put(self._prefix, key, data)
         if not is_ours(key):
             self._strangers.append(key)
-        self._story.append(f"behind the plugin's back: {key} was added")
+        self._story.add(f"behind the plugin's back: {key} was added")
         self._observe()
 
     def _execute(self, disturbance: Disturbance | None) -> tuple[RunResult | None, Process]:
@@ -267,7 +268,7 @@ class Scenario:
         return result, process
 
     def _observe(self) -> None:
-        with self._told():
+        with self._story.told():
             self.objects = self._look()
             self._dataset = check_instant(self.objects, self._damage())
 
@@ -311,15 +312,6 @@ class Scenario:
             expected = Verdict.VERIFIED if is_certified(self.objects, "manifest.json") else Verdict.PENDING_PUBLISH
             if verdict is not expected:
                 raise Breach(f"M5: validate says {verdict.value} instead of {expected.value} of an intact dataset")
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Add the story so far to a breach."""
-        try:
-            yield
-        except Breach as breach:
-            steps = "\n".join(f"  {number}. {step}" for number, step in enumerate(self._story, start=1))
-            raise Breach(f"{breach}\nscenario:\n{steps or '  0. a fresh prefix'}") from None
 
 
 def _rows(generation: int) -> list[dict[str, object]]:

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -19,10 +19,8 @@ from rivet_core.testing.destination.crash import Disturbance, Fate
 from rivet_core.testing.destination.observer import Snapshot, part_keys
 from rivet_core.testing.destination.scenario import Scenario, Workbench
 from rivet_core.testing.harness import Harness
+from rivet_core.testing.profiles import kit_settings
 
-# Runs are slow beside other examples: a tenth of them, and few steps.
-_EXAMPLES_PER_SCENARIO = 10
-_STEPS = 6
 # More than a run over a prefix of that history has; a run that has fewer is not disturbed.
 _LAST_OPERATION = 40
 _STRAY = "part-000050.parquet"
@@ -132,11 +130,9 @@ class TrustTests:
         run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=max(1, settings().max_examples // _EXAMPLES_PER_SCENARIO),
-                stateful_step_count=_STEPS,
-                deadline=None,
-                database=None,
-                suppress_health_check=list(HealthCheck),
+                kit_settings(),
+                max_examples=kit_settings().max_examples // 2,
+                stateful_step_count=kit_settings().stateful_step_count // 2,
             ),
         )
 
