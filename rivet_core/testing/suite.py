@@ -16,6 +16,7 @@ from rivet_core.config.auth import choose_auth, resolver_fields, usable_resolver
 from rivet_core.config.validation import load_model
 from rivet_core.plugins import Registry, load_registry
 from rivet_core.testing.catalog import case_of
+from rivet_core.testing.guard import unknown_ids
 
 #: Name under which pytest knows ``rivet_core.testing.plugin``, from the entry point of rivet-core.
 PLUGIN_NAME = "rivet_conformance"
@@ -77,14 +78,18 @@ class Suite:
         if case.id in self.expected_failures:
             expected = self.expected_failures[case.id]
             request.node.add_marker(pytest.mark.xfail(raises=expected.raises, reason=expected.reason, strict=True))
-        reason = self.excluded.get(case.id) or self._server_excludes(request).get(case.id)
+        reason = self.excluded.get(case.id) or self._excluded_by_server(request).get(case.id)
         if reason:
             raise Excluded(reason)
 
-    def _server_excludes(self, request: pytest.FixtureRequest) -> Mapping[str, str]:
+    def _excluded_by_server(self, request: pytest.FixtureRequest) -> Mapping[str, str]:
+        """Return what the harness excludes, which may be known only when its server runs."""
         if "harness" not in request.fixturenames:
             return {}
         excluded: Mapping[str, str] = getattr(request.getfixturevalue("harness"), "exclude", {})
+        wrong = [id_ for id_, reason in excluded.items() if not reason.strip()] + unknown_ids(excluded, type(self))
+        if wrong:
+            pytest.fail(f"the harness excludes {', '.join(wrong)}: without a reason, or without a test of that id")
         return excluded
 
 
