@@ -166,7 +166,10 @@ class AuthSuite(Suite):
         hint="get() returns the values that are valid now, each a Secret under the name that the kind prescribes",
     )
     def test_the_credential_holds_the_secrets(self, provider: Provider, harness: AuthHarness) -> None:
-        _check_credential(provider.get(), harness)
+        credential = provider.get()
+        plain = sorted(name for name, value in credential.values.items() if not isinstance(value, Secret))
+        assert not plain, f"these values are no Secret: {plain}"
+        _check_credential(credential, harness)
 
     @proves(
         "A-GET-2",
@@ -278,9 +281,7 @@ def _resolve_and_get(resolve: Callable[[Mapping[str, object]], Any], fields: Map
 
 def _check_credential(credential: Credential, harness: AuthHarness) -> None:
     """Check that a credential is the one that is valid now."""
-    plain = sorted(name for name, value in credential.values.items() if not isinstance(value, Secret))
-    assert not plain, f"these values are no Secret: {plain}"
-    revealed = {value.reveal() for value in credential.values.values()}
+    revealed = {value.reveal() if isinstance(value, Secret) else value for value in credential.values.values()}
     missing = [index for index, secret in enumerate(harness.secrets()) if secret not in revealed]
     assert not missing, f"the credential does not hold the secrets {missing} (counted from 0) that are valid now"
     if credential.expires_at is not None:
