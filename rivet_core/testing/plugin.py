@@ -67,9 +67,9 @@ class GuardItem(pytest.Item):
         """The class of the suite."""
         return _suite_of(self.parent)
 
-    def reportinfo(self) -> tuple[Path, None, str]:
-        """Say where the suite is."""
-        return self.path, None, self.name
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Say where the suite is; pytest asks for a line, too."""
+        return self.path, 0, self.name
 
 
 @pytest.hookimpl(wrapper=True)
@@ -94,9 +94,15 @@ def pytest_runtest_makereport(
     if suite is None or case is None:
         return report
     outcome, reason = _outcome(suite, case, report, call)
-    if report.skipped and outcome == "failed":
+    if outcome == "failed" and not report.failed:
         report.outcome = "failed"
-        report.longrepr = f"{case.id} was skipped; list it in `excluded` with the reason ({reason})"
+        report.longrepr = (
+            f"{case.id} is marked as {'xfail' if hasattr(report, 'wasxfail') else 'skipped'} ({reason}); "
+            "list it in `excluded` or `expected_failures` of the suite, with the reason"
+        )
+        vars(report).pop("wasxfail", None)
+    elif isinstance(report.longrepr, tuple):  # a skip: path, line and why
+        report.longrepr = (*report.longrepr[:2], f"{case.id} {outcome.replace('_', ' ')}: {reason}")
     if report.failed:
         report.sections.insert(0, (f"Rivet {case.id}", f"what breaks: {case.breaks}\nhint: {case.hint}"))
     if outcome:
@@ -168,10 +174,10 @@ def _outcome(suite: type[Suite], case: Case, report: pytest.TestReport, call: py
     expected = getattr(report, "wasxfail", None)
     if report.failed:
         return "failed", ""
-    if report.passed:
-        return ("passed" if report.when == "call" else ""), ""
     if expected is not None:
         return ("expected_failure" if case.id in suite.expected_failures else "failed"), str(expected)
+    if report.passed:
+        return ("passed" if report.when == "call" else ""), ""
     kinds = {Excluded: "excluded", NotApplicable: "not_applicable"}
     return kinds.get(type(raised), "failed"), str(raised)
 
