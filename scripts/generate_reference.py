@@ -12,7 +12,7 @@ from __future__ import annotations
 import doctest
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from rivet_core.config.schema import config_json_schema
 from rivet_core.contract.manifest import manifest_json_schema
 from rivet_core.contract.verdict import Verdict
 from rivet_core.plugins import discover
+from rivet_core.testing import AuthSuite, DestinationSuite, FormatSuite, SourceSuite, StreamSuite
+from rivet_core.testing.catalog import Case, cases_of
+from rivet_core.testing.guard import GUARD
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -198,6 +201,44 @@ def hooks() -> Iterator[str]:
         yield f"\n### {name}\n\n`def {name}{signature}`\n\n{first_paragraph(hook)}\n\n```pycon\n{example}```\n"
 
 
+#: The suites of the conformance kit, and which page says how to use each.
+SUITES: Mapping[type, str] = {
+    DestinationSuite: "destination.md",
+    StreamSuite: "destination.md#streams",
+    FormatSuite: "format.md",
+    SourceSuite: "source.md",
+    AuthSuite: "auth.md",
+}
+
+
+def conformance_tests() -> Iterator[str]:
+    """Yield every test of the conformance kit, suite by suite."""
+    yield "## Every suite\n"
+    yield from case_table([GUARD])
+    for suite, page in SUITES.items():
+        yield f"\n## {suite.__name__}\n\n{first_paragraph(suite)} [How]({page}).\n"
+        yield from case_table(cases_of(suite).values())
+
+
+def case_table(cases: Iterable[Case]) -> Iterator[str]:
+    """Yield the table of some tests, sorted by kind and number."""
+
+    def order(case: Case) -> tuple[str, int]:
+        kind, _, number = case.id.rpartition("-")
+        return kind, int(number)
+
+    rows = [
+        (
+            f"`{case.id}`" + (f"<br>`{case.capability}`" if case.capability else ""),
+            plain(case.breaks),
+            plain(case.hint),
+        )
+        for case in sorted(cases, key=order)
+    ]
+    yield "\n"
+    yield from table(["id", "what breaks for users", "where to look"], rows)
+
+
 def first_paragraph(documented: object) -> str:
     """Return the first paragraph of a docstring, as Markdown on one line."""
     return plain(inspect.getdoc(documented).partition("\n\n")[0])  # type: ignore[union-attr]
@@ -211,6 +252,7 @@ GENERATED: Mapping[str, tuple[str, Callable[[], Iterator[str]]]] = {
     "verdicts": ("contract.md", verdicts),
     "placeholders": ("destinations/local.md", placeholders),
     "hooks": ("plugins/hooks.md", hooks),
+    "conformance tests": ("plugins/tests.md", conformance_tests),
 }
 
 
