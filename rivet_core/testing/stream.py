@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import json
 import random
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
+import pyarrow.parquet as pq
 import pytest
 
 from rivet_core.api import Capabilities, DestinationError, DestinationSpec, StreamDestination
-from rivet_core.config import DestinationChoice
+from rivet_core.config import DestinationChoice, load
+from rivet_core.engine.run import RunOptions, run_exports
 from rivet_core.engine.store import open_unchecked
 from rivet_core.plugins import Registry
 from rivet_core.testing.catalog import proves
@@ -175,6 +180,33 @@ class StreamSuite(Suite):
     )
     def test_a_receiver_without_room_is_an_error(self, stream: StreamDestination, harness: StreamHarness) -> None:
         self._fails(stream, harness, harness.full, (DestinationError,))
+
+    @proves(
+        "O-RUN-1",
+        breaks="what `rivet run` sends is not the file that the same export would leave in a store",
+        hint="take the bytes as the formats write them: in pieces of any size, from one thread",
+    )
+    def test_a_whole_export_arrives(self, registry: Registry, harness: StreamHarness, tmp_path: Path) -> None:
+        rows = [(key, None if key % 3 == 0 else f"note {key}") for key in range(10_000)]
+        with closing(sqlite3.connect(tmp_path / "shop.db")) as shop, shop:
+            shop.execute("CREATE TABLE notes (id INTEGER, note TEXT)")
+            shop.executemany("INSERT INTO notes VALUES (?, ?)", rows)
+        document = {
+            "source": {"type": "sqlite", "database": "shop.db"},
+            "exports": [
+                {"name": "notes", "table": "notes", "format": "parquet"}
+                | {"destination": {"type": self.destination, **harness.config}}
+            ],
+        }
+        path = tmp_path / "rivet.yaml"
+        path.write_text(json.dumps(document), encoding="utf-8")
+        config = load(path, registry)
+        with harness.receive() as received:
+            (result,) = run_exports(config, config.exports, registry, RunOptions(), lambda *_: nullcontext())
+            arrived = received()
+        assert result.status == "succeeded"
+        table = pq.read_table(io.BytesIO(arrived))
+        assert list(zip(table["id"].to_pylist(), table["note"].to_pylist(), strict=True)) == rows
 
     @staticmethod
     def _fails(
