@@ -84,6 +84,7 @@ def check_instant(objects: Snapshot, damage: Damage = UNDAMAGED) -> Dataset | No
         Breach: an invariant is broken, and not by the damage.
     """
     damaged = damage.still_at(objects)
+    certified = _certified(objects, damage, damaged)
     by_run: dict[str, bytes] = {}
     for key, data in _manifests(objects):
         if key in damaged:
@@ -92,7 +93,7 @@ def check_instant(objects: Snapshot, damage: Damage = UNDAMAGED) -> Dataset | No
         if by_run.setdefault(manifest["run_id"], data) != data:
             raise Breach(f"M4: there are two manifests of run {manifest['run_id']}")
         _check_committed(key, manifest, objects, damage)
-    return _certified(objects, damage, damaged)
+    return certified
 
 
 def check_step(before: Snapshot, after: Snapshot, targets: Collection[str], strangers: Collection[str] = ()) -> None:
