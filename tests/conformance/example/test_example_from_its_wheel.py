@@ -46,8 +46,12 @@ def test_the_wheel_holds_the_plugin_and_no_test(wheels: dict[str, Path]) -> None
 
 def test_it_passes_the_kit(environment: Environment, tmp_path: Path) -> None:
     tests = shutil.copytree(EXAMPLE, tmp_path / "example", ignore=shutil.ignore_patterns("rivet_memory", "__pycache__"))
-    done = run(environment, tests, [environment.python, "-m", "pytest", "-q"])
+    report = tmp_path / "report.json"
+    done = run(environment, tests, [environment.python, "-m", "pytest", "-q", f"--rivet-report={report}"])
     assert done.returncode == 0, done.stdout + done.stderr
+    (suite,) = json.loads(report.read_text())["suites"]
+    assert (suite["plugin"], suite["version"], suite["verdict"]) == ("rivet-memory", "0.1.0", "passed")
+    assert {test["outcome"] for test in suite["tests"]} == {"passed", "not_applicable"}
 
 
 def test_an_export_into_it_is_verified(environment: Environment, tmp_path: Path) -> None:
