@@ -19,7 +19,7 @@ from rivet_core.engine.verify import VerifyReport
 
 ROOT = Path(__file__).parents[2]
 #: Pages outside of docs/, whose links mkdocs does not check.
-OUTSIDE = sorted([*ROOT.glob("*.md"), *ROOT.glob("plugins/*/README.md")])
+OUTSIDE = sorted([*ROOT.glob("*.md"), *ROOT.glob("plugins/*/README.md"), *ROOT.glob("examples/*/README.md")])
 
 
 def test_generated_parts_are_current():
