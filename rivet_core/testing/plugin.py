@@ -46,7 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
         register()
     path = config.getoption("--rivet-report")
-    if path is not None and not hasattr(config, "workerinput"):  # a worker of pytest-xdist shows nothing
+    # A worker of pytest-xdist shows nothing, and a run that only collects has no verdict.
+    if path is not None and not hasattr(config, "workerinput") and not config.option.collectonly:
         config.pluginmanager.register(Reporter(path, "thorough" if profile == "thorough" else "rivet"))
 
 
@@ -104,7 +105,7 @@ def pytest_runtest_makereport(
     elif isinstance(report.longrepr, tuple):  # a skip: path, line and why
         report.longrepr = (*report.longrepr[:2], f"{case.id} {outcome.replace('_', ' ')}: {reason}")
     if report.failed:
-        report.sections.insert(0, (f"Rivet {case.id}", f"what breaks: {case.breaks}\nhint: {case.hint}"))
+        report.sections.insert(0, (f"Rivet {case.id}", _advice(case, report, call)))
     if outcome:
         from rivet_core.testing.report import describe, failure_of
 
@@ -180,6 +181,15 @@ def _outcome(suite: type[Suite], case: Case, report: pytest.TestReport, call: py
         return ("passed" if report.when == "call" else ""), ""
     kinds = {Excluded: "excluded", NotApplicable: "not_applicable"}
     return kinds.get(type(raised), "failed"), str(raised)
+
+
+def _advice(case: Case, report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+    """Return what a failure means, and what its own exception advises."""
+    own = getattr(call.excinfo.value, "hint", "") if call.excinfo else ""
+    if report.when == "setup":  # nothing was tried yet
+        return f"the test could not begin\nhint: {own or 'see the error above: harness, installation or factory'}"
+    advice = f"what breaks: {case.breaks}\nhint: {case.hint}"
+    return f"{advice}\nthe error's own hint: {own}" if own else advice
 
 
 def _message(report: pytest.TestReport) -> str:
