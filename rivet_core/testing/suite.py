@@ -18,8 +18,8 @@ from rivet_core.plugins import Registry, load_registry
 from rivet_core.testing.catalog import case_of
 from rivet_core.testing.guard import unknown_ids
 
-#: Name under which pytest knows ``rivet_core.testing.plugin``, from the entry point of rivet-core.
-PLUGIN_NAME = "rivet_conformance"
+#: Name under which pytest knows the kit's plugin, from the entry point of rivet-core or from ``-p``.
+PLUGIN_NAME = "rivet_core.testing.plugin"
 
 
 class NotApplicable(pytest.skip.Exception):  # type: ignore[name-defined, misc]  # pytest shows it as an attribute only

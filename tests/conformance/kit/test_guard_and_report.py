@@ -222,6 +222,6 @@ def test_a_report_that_cannot_be_written_is_an_error(run, tmp_path):
 
 
 def test_without_the_plugin_the_suite_fails(run):
-    outcome = run("", "-p", "no:rivet_conformance", select="put_writes_the_bytes", report=False)
+    outcome = run("", "-p", "no:rivet_core.testing.plugin", select="put_writes_the_bytes", report=False)
     assert outcome.code == 1
-    assert "pytest runs without the plugin rivet_conformance, which guards this suite" in outcome.output
+    assert "pytest runs without the plugin rivet_core.testing.plugin, which guards this suite" in outcome.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +68,14 @@ def test_profiles_of_the_kit_and_of_the_author_stay_apart(tmp_path, profile, exa
     arguments = ["-q", "-p", "no:cacheprovider", "-W", "error", f"--hypothesis-profile={profile}"]
     done = python(f"import pytest, sys; sys.exit(pytest.main({arguments}))", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("autoload", [True, False])
+def test_the_plugin_may_be_named_on_the_command_line(tmp_path, autoload):
+    (tmp_path / "test_other.py").write_text("def test_other(): pass\n", encoding="utf-8")
+    disable = "" if autoload else "import os; os.environ['PYTEST_DISABLE_PLUGIN_AUTOLOAD'] = '1'; "
+    arguments = ["-q", "-p", "no:cacheprovider", "-W", "error", "-p", "rivet_core.testing.plugin"]
+    arguments += ["--rivet-report=report.json"]
+    done = python(f"{disable}import pytest, sys; sys.exit(pytest.main({arguments}))", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["verdict"] == "incomplete"
