@@ -30,7 +30,7 @@ from rivet_core.state.database import Database
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-Fate = Literal["crash before", "crash after", "lose the answer of"]
+Fate = Literal["crash before", "crash after", "lose the answer of", "another run before"]
 Result = TypeVar("Result")
 
 
@@ -44,11 +44,14 @@ class Disturbance:
 
     Attributes:
         operation: which one, counted from 1 over all operations of the destination and its writers.
-        fate: the process dies before it or after it, or the operation is carried out and answered with ``Transient``.
+        fate: the process dies before it or after it, or the operation is carried out and answered with ``Transient``,
+            or something else comes first.
+        meanwhile: what comes first.
     """
 
     operation: int
     fate: Fate
+    meanwhile: Callable[[], object] = lambda: None
 
 
 class Process:
@@ -87,6 +90,7 @@ class Process:
         if self._disturbance is not None and self._disturbance.operation == len(self.operations):
             fate = self._disturbance.fate
             self.disturbed = f"{fate} operation {len(self.operations)}, {operation}"
+            self._disturbance.meanwhile()
         if fate == "crash before":
             self._die()
         if target is not None:

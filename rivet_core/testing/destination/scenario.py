@@ -52,11 +52,15 @@ _QUERY = "SELECT id, ${generation} || ' ' || id || ' ' || filler AS note FROM or
 
 
 class Workbench:
-    """What the scenarios of one test share: the plugin, a source to export and a state database.
+    """What the scenarios of one test share: the plugin, a source to export and the state databases of two hosts.
 
     Args:
         directory: an empty one, for the source and the state.
         spec: the destination under test.
+
+    Attributes:
+        database: the state of the host whose runs are disturbed.
+        rival: the state of a host that knows nothing of the other.
     """
 
     def __init__(self, directory: Path, registry: Registry, spec: DestinationSpec, harness: Harness) -> None:
@@ -64,15 +68,16 @@ class Workbench:
         self.spec = spec
         self._directory = directory
         self._registry = registry
-        self.database = MortalDatabase(URL.create("sqlite", database=str(directory / "state.db")))
-        self.database.prepare()
+        self.database = self._open_state("state.db")
+        self.rival = self._open_state("rival.db")
         with closing(sqlite3.connect(directory / "shop.db")) as connection, connection:
             connection.execute("CREATE TABLE orders (id INTEGER NOT NULL, filler TEXT NOT NULL)")
             connection.executemany("INSERT INTO orders VALUES (?, ?)", ((number, _FILLER) for number in range(_ROWS)))
 
     def close(self) -> None:
-        """Close the state database."""
+        """Close the state databases."""
         self.database.close()
+        self.rival.close()
 
     @contextmanager
     def scenario(self, prefix: str, objects: Snapshot | None = None) -> Iterator[Scenario]:
@@ -101,6 +106,11 @@ class Workbench:
     def registry_for(self, process: Process) -> Registry:
         """Return the registry as a process sees it: it opens destinations that die with the process."""
         return cast("Registry", _ProcessRegistry(self._registry, process))
+
+    def _open_state(self, name: str) -> MortalDatabase:
+        database = MortalDatabase(URL.create("sqlite", database=str(self._directory / name)))
+        database.prepare()
+        return database
 
     def free_lease(self) -> None:
         """Let go of the lease of a process that has died: this process lives, so the next one would believe it held."""
@@ -175,9 +185,8 @@ class Scenario:
         """
         self._generation += 1
         before, certified_before = self.objects, self._dataset
-        result, process = self._execute(disturbance)
-        outcome = "died" if result is None else f"{result.status}{f', {result.error}' if result.error else ''}"
-        self._story.add(f"run: {process.disturbed or 'not disturbed'}; {outcome}")
+        result, process = self._execute(disturbance, self._workbench.database)
+        self._story.add(f"run: {process.disturbed or 'not disturbed'}; {_outcome(result)}")
         with self._story.told():
             self.objects = self._look()
             check_step(before, self.objects, process.targets, self._strangers)
@@ -185,11 +194,48 @@ class Scenario:
             now = self._dataset
             replaced = now is not None and (certified_before is None or now.run_id != certified_before.run_id)
             if now is not None and replaced:
-                self._check_published(now)
+                self._check_published(now, self._generation)
             if result is not None:
                 self._check_report(result, now.run_id if now is not None and replaced else None)
                 if not process.disturbed:
                     self._check_finished(result)
+        return process.disturbed
+
+    def race(self, operation: int) -> str:
+        """Export while another host does: its whole run comes before the given operation of ours.
+
+        Returns:
+            What came in between; empty if our run had too few operations for that.
+
+        Raises:
+            Breach: an invariant is broken, or not exactly the one has won that looked at the prefix last.
+        """
+        self._generation += 1
+        generation, before, rivals = self._generation, self.objects, []
+
+        def publish() -> None:
+            self._generation += 1
+            rivals.append(self._execute(None, self._workbench.rival))
+
+        ours, process = self._execute(Disturbance(operation, "another run before", publish), self._workbench.database)
+        if ours is None or not rivals:
+            return ""
+        [(theirs, rival)] = rivals
+        self._story.add(f"run: {process.disturbed}; {_outcome(ours)}; the other run {_outcome(theirs)}")
+        with self._story.told():
+            self.objects = self._look()
+            check_step(before, self.objects, process.targets | rival.targets, self._strangers)
+            self._dataset = check_instant(self.objects)
+            # Who had read the marker before the other one published must have noticed that, and lost.
+            looked = "head manifest.json" in process.operations[:operation]
+            winner, rows = (theirs, self._generation) if looked else (ours, generation)
+            certified = self._dataset.run_id if self._dataset else None
+            if winner is None or self._dataset is None or certified != winner.run_id:
+                raise Breach(f"M2: {certified} is certified, and not the run that saw what the other one had published")
+            self._check_published(self._dataset, rows)
+            committed = "put _SUCCESS" in process.operations[: operation - 1]
+            if looked and not committed and ours.manifest_fingerprint is not None:
+                raise Breach("M2: two runs say that they have published, and one of them had lost")
         return process.disturbed
 
     def validate(self) -> Verdict:
@@ -244,10 +290,9 @@ class Scenario:
         self._story.add(f"behind the plugin's back: {key} was added")
         self._observe()
 
-    def _execute(self, disturbance: Disturbance | None) -> tuple[RunResult | None, Process]:
+    def _execute(self, disturbance: Disturbance | None, database: MortalDatabase) -> tuple[RunResult | None, Process]:
         process = Process(disturbance)
         self._processes.append(process)
-        database = self._workbench.database
         database.process = process
         run = ExportRun(
             self._config,
@@ -282,10 +327,10 @@ class Scenario:
     def _listed(self) -> set[str]:
         return {part["path"] for part in self._dataset.manifest["parts"]} if self._dataset else set()
 
-    def _check_published(self, now: Dataset) -> None:
+    def _check_published(self, now: Dataset, generation: int) -> None:
         if not now.intact:
             raise Breach("M5: the dataset that was just certified is not complete")
-        if now.rows() != _rows(self._generation):
+        if now.rows() != _rows(generation):
             raise Breach("M1: the dataset that was just certified does not hold the rows of the source")
         if len(now.parts) < 2:
             raise AssertionError("the run wrote one part only, so rolling over is not tested")
@@ -312,6 +357,12 @@ class Scenario:
             expected = Verdict.VERIFIED if is_certified(self.objects, "manifest.json") else Verdict.PENDING_PUBLISH
             if verdict is not expected:
                 raise Breach(f"M5: validate says {verdict.value} instead of {expected.value} of an intact dataset")
+
+
+def _outcome(result: RunResult | None) -> str:
+    if result is None:
+        return "died"
+    return f"{result.status}, {result.error.code} {result.error.message}" if result.error else result.status
 
 
 def _rows(generation: int) -> list[dict[str, object]]:

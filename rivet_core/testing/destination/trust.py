@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from rivet_core.testing.destination.scenario import Scenario, Workbench
 from rivet_core.testing.destination.story import machine_settings
 from rivet_core.testing.harness import Harness
 from rivet_core.testing.profiles import kit_settings
+from rivet_core.testing.suite import not_applicable
 
 # More than a run over a prefix of that history has; a run that has fewer is not disturbed.
 _LAST_OPERATION = 40
@@ -60,7 +61,7 @@ class TrustTests:
         "must be durable, and what was begun and not committed must not be visible",
     )
     def test_a_crash_before_any_operation_keeps_the_contract(self, workbench: Workbench, prefix: str) -> None:
-        _sweep(workbench, prefix, "crash before")
+        _sweep(workbench, prefix, lambda scenario, number: scenario.run(Disturbance(number, "crash before")))
 
     @proves(
         "T-CRASH-2",
@@ -69,7 +70,7 @@ class TrustTests:
         "and nothing later (no buffered write, no work left to close)",
     )
     def test_a_crash_after_any_operation_keeps_the_contract(self, workbench: Workbench, prefix: str) -> None:
-        _sweep(workbench, prefix, "crash after")
+        _sweep(workbench, prefix, lambda scenario, number: scenario.run(Disturbance(number, "crash after")))
 
     @proves(
         "T-ANSWER-1",
@@ -78,7 +79,18 @@ class TrustTests:
         "at once, with the version that the write has given it",
     )
     def test_the_lost_answer_of_any_operation_keeps_the_contract(self, workbench: Workbench, prefix: str) -> None:
-        _sweep(workbench, prefix, "lose the answer of")
+        _sweep(workbench, prefix, lambda scenario, number: scenario.run(Disturbance(number, "lose the answer of")))
+
+    @proves(
+        "T-RACE-1",
+        breaks="of two hosts that export to one prefix the slower one would replace a dataset that it has never seen",
+        hint="put must honour IfAbsent and IfVersion, and head must give the version of what is stored now",
+        capability="conditional_put",
+    )
+    def test_a_run_that_comes_in_between_wins(self, workbench: Workbench, spec: DestinationSpec, prefix: str) -> None:
+        if not spec.capabilities.conditional_put:
+            not_applicable("the destination does not declare conditional_put: one writer per prefix is required")
+        _sweep(workbench, prefix, Scenario.race)
 
     @proves(
         "T-DAMAGE-1",
@@ -183,12 +195,16 @@ class _TrustMachine(RuleBasedStateMachine):
         self._scenario.close()
 
 
-def _sweep(workbench: Workbench, prefix: str, fate: Fate) -> None:
-    """Disturb each operation of a run in turn, at an empty prefix and at a published one, and run again each time."""
+def _sweep(workbench: Workbench, prefix: str, disturb: Callable[[Scenario, int], str]) -> None:
+    """Disturb each operation of a run in turn, at an empty prefix and at a published one, and run again each time.
+
+    Args:
+        disturb: runs, with something special at the operation of that number; returns what it was.
+    """
     for situation, objects in (("empty", {}), ("published", _published(workbench, f"{prefix}-template"))):
         for operation in count(1):
             with workbench.scenario(f"{prefix}-{situation}-{operation}", objects) as scenario:
-                if not scenario.run(Disturbance(operation, fate)):
+                if not disturb(scenario, operation):
                     break
                 scenario.run()
                 assert scenario.validate() is Verdict.VERIFIED
