@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -414,12 +415,16 @@ class VersionsRepeat(Served):
 
 
 class VersionsStartAnew(Served):
-    """Versions are counted for each key, and a key that was deleted is counted from 1 again."""
+    """Versions are counted in the instance, and the next instance counts from 1 again."""
+
+    def __init__(self, config: ServedConfig, context: DestinationContext) -> None:
+        super().__init__(config, context)
+        self._writes: Counter[str] = Counter()
 
     def put(self, key: str, data: bytes, *, condition: Condition | None = None) -> ObjectInfo:
-        before = self._objects.get(key)
         info = super().put(key, data, condition=condition)
-        version = str(int(before.version) + 1 if before else 1)
+        self._writes[key] += 1
+        version = f"v{self._writes[key]}"
         self._objects[key] = replace(self._objects[key], version=version)
         return replace(info, version=version)
 
