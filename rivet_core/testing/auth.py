@@ -118,8 +118,7 @@ class AuthSuite(Suite):
         assert choice is not None
         assert choice.resolver.name == self.resolver
         assert choice.fields == harness.fields
-        beside = {name: value for name, value in harness.fields.items() if name != "resolver"}
-        named = _choose(registry, destination_spec, {"auth": {"resolver": self.resolver, **beside}})
+        named = _choose(registry, destination_spec, {"auth": {"resolver": self.resolver, **harness.fields}})
         assert named is not None
         assert named.fields == harness.fields
 

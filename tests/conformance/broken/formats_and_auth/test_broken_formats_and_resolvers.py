@@ -1,4 +1,4 @@
-"""Formats and auth resolvers that are broken on purpose fail the kit, each by the tests that name its cause."""
+"""Formats, sources and auth resolvers that are broken on purpose fail the kit, by the tests that name the cause."""
 
 from __future__ import annotations
 
@@ -16,21 +16,30 @@ ENTRY_POINTS = """\
 [rivet]
 broken-formats = broken_formats
 broken-resolvers = broken_resolvers
+broken-sources = broken_sources
 """
 METADATA = "Metadata-Version: 2.1\nName: rivet-broken\nVersion: 0.1\n"
 
 #: The tests that each broken plugin fails, and a word of the hint that leads to its cause.
 FAILS = {
     "drops-the-last-batch": (
-        "F-ANY-1 F-FINISH-2 F-NAME-1 F-NULL-1 F-READ-1 F-ROWS-1 F-SELF-1 F-SHARE-1 F-SIZE-2 F-SIZE-3 F-TYPE-1 F-TYPE-2",
+        "F-FINISH-2 F-NAME-1 F-NULL-1 F-READ-1 F-ROWS-1 F-SELF-1 F-SHARE-1 F-SIZE-2 F-SIZE-3 F-TYPE-1 F-TYPE-2",
         "write what is held back in finish()",
     ),
-    "loses-nulls": ("F-ANY-1 F-NULL-1", "NULL and the empty string"),
-    "changes-scale": ("F-ANY-1 F-TYPE-1", "come back with the same name"),
+    "loses-nulls": ("F-NULL-1", "NULL and the empty string"),
+    "changes-scale": ("F-TYPE-1", "come back with the same name"),
     "writes-too-early": ("F-FINISH-1", "is written in finish(): not before"),
     "finishes-on-close": ("F-FINISH-1", "not in close()"),
-    "sizes-too-small": ("F-ANY-2 F-SIZE-1", "upper bound"),
+    "sizes-too-small": ("F-SIZE-1", "upper bound"),
     "passes-library-errors": ("F-DAMAGE-1 F-DAMAGE-2 F-FINISH-1", "map every exception of the library"),
+    "source-drops-the-last-batch": (
+        "Q-LEAVE-1 Q-OPTION-1 Q-OPTION-2 Q-QUERY-1 Q-QUERY-2 Q-READ-1 Q-READ-5 Q-READ-6 Q-SPLIT-1 Q-TABLE-1 Q-WRITE-1",
+        "the last, partly filled batch",
+    ),
+    "source-loses-nulls": ("Q-READ-1 Q-READ-5", "do not touch the values"),
+    "source-ignores-the-bound": ("Q-LEAVE-1 Q-READ-3", "before it is larger than batch_bytes"),
+    "source-formats-values": ("Q-QUERY-2", "never format them into the text"),
+    "source-splits-with-overlap": ("Q-SPLIT-1", "the pieces are disjoint"),
     "cloud/ignores-force": ("A-FRESH-1", "get(force=True)"),
     "cloud/ignores-expiry": ("A-FRESH-2", "compare expires_at with the clock"),
     "cloud/plain-text": ("A-GET-1 A-SECRET-1 A-SECRET-2", "each a Secret"),
@@ -62,7 +71,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     return {suite["name"]: suite for suite in json.loads(report.read_text())["suites"]}
 
 
-@pytest.mark.parametrize("name", ["sound", "cloud/sound"])
+@pytest.mark.parametrize("name", ["sound", "sound-source", "cloud/sound"])
 def test_the_sound_one_passes(verdicts: dict[str, dict[str, Any]], name: str) -> None:
     failed = [(test["id"], test["failures"]) for test in verdicts[name]["tests"] if test["outcome"] == "failed"]
     assert failed == []
@@ -73,7 +82,8 @@ def test_the_sound_one_passes(verdicts: dict[str, dict[str, Any]], name: str) ->
 def test_a_broken_one_fails_and_the_report_names_the_cause(verdicts: dict[str, dict[str, Any]], name: str) -> None:
     ids, hint = FAILS[name]
     failed = {test["id"]: test for test in verdicts[name]["tests"] if test["outcome"] == "failed"}
-    assert sorted(failed) == ids.split()
+    # Whether the few random tables of the default profile show it too is up to hypothesis.
+    assert sorted(id_ for id_ in failed if not id_.startswith("F-ANY")) == ids.split()
     assert verdicts[name]["verdict"] == "failed"
     assert any(hint in test["hint"] for test in failed.values())
     assert all(test["failures"] for test in failed.values())
