@@ -167,8 +167,8 @@ def test_a_store_that_ignores_conditions_loses_the_race(
     monkeypatch: pytest.MonkeyPatch, workbench: Workbench, spec: DestinationSpec
 ) -> None:
     put_despite_the_condition(monkeypatch)
-    # Between the look at _SUCCESS and the write of manifest.json only the condition stands: without it both runs publish,
-    # and the first one has moved the other's part aside as untracked.
+    # Between the look at _SUCCESS and the write of manifest.json only the condition stands: without it both publish,
+    # and one has moved the part of the other aside as untracked.
     with pytest.raises(Breach, match=r"M5: part-000001.parquet is certified and is missing") as failure:
         TrustTests().test_a_run_that_comes_in_between_wins(workbench, spec, "broken")
     assert "another run before operation 14, put manifest.json; succeeded; the other run succeeded" in told(failure)
