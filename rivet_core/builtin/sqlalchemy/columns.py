@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: The largest decimal that Arrow has.
 MAX_DECIMAL_DIGITS: Final = 76
 
+#: A column whose values cannot be longer is not looked at row by row, unless ``max_value_bytes`` is smaller still.
+SHORT_BYTES: Final = 4096
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # YAML 1.1 reads these as something else than text.
 _YAML_WORDS: Final = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null"])
@@ -41,7 +43,7 @@ class ResultColumn:
         problem: why the column is refused unless an override says what it shall be.
         remedy: the override to suggest.
         numeric: ``value`` or ``array`` for a numeric without precision, which follows ``types.unbounded_numeric``.
-        short: no value is longer than a few kilobytes.
+        short: no value is longer than ``SHORT_BYTES``.
     """
 
     name: str
@@ -95,7 +97,8 @@ def readers(columns: Sequence[ResultColumn], options: ReadOptions, make_decoder:
                 hint="string always works; numbers may become wider ones; see the table of types in the documentation",
             )
         exported = SourceColumn(column.name, target, column.source_type, column.nullable, fidelity)
-        resolved.append(Reader(exported, decode, not column.short and (column.type is None or _is_wide(column.type))))
+        short = column.short and options.max_value_bytes >= SHORT_BYTES
+        resolved.append(Reader(exported, decode, not short and (column.type is None or _is_wide(column.type))))
     if refused:
         raise _mapping_error(refused)
     return resolved

@@ -15,7 +15,7 @@ from rivet_core.api import Check, QueryError, RivetError, SourceDenied, SourceEr
 from rivet_core.api.sql import wrap
 from rivet_core.builtin.sqlalchemy import text
 from rivet_core.builtin.sqlalchemy.backend import Backend, Result
-from rivet_core.builtin.sqlalchemy.columns import ResultColumn
+from rivet_core.builtin.sqlalchemy.columns import SHORT_BYTES, ResultColumn
 from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
 from rivet_core.builtin.sqlalchemy.text import Decoder, Refused
 
@@ -35,7 +35,6 @@ _RAW: Final = frozenset({_BIT, 242, 255})  # BIT, VECTOR, GEOMETRY
 
 _NOT_NULL_FLAG, _UNSIGNED_FLAG, _ENUM_FLAG, _SET_FLAG = 1, 32, 256, 2048
 _BINARY_CHARSET: Final = 63
-_SHORT_BYTES: Final = 4096
 
 #: Types by their code: what SQL calls them, the Arrow type, and the one of their unsigned form. ``tinyint(1)`` is a
 #: number like any other ``tinyint``, for it holds -128 to 127; ``columns: {name: bool}`` makes it a boolean.
@@ -273,9 +272,9 @@ def result_column(field: Any) -> ResultColumn:
         return ResultColumn(field.name, "json", pa.json_(pa.string()), nullable)
     if code in _RAW or binary:
         name = f"bit({length})" if code == _BIT else "geometry" if code == 255 else "binary"
-        return ResultColumn(field.name, name, pa.binary(), nullable, short=length <= _SHORT_BYTES)
+        return ResultColumn(field.name, name, pa.binary(), nullable, short=length <= SHORT_BYTES)
     kind = "enum" if field.flags & _ENUM_FLAG else "set" if field.flags & _SET_FLAG else "text"
-    column = ResultColumn(field.name, kind, pa.string(), nullable, short=length <= _SHORT_BYTES)
+    column = ResultColumn(field.name, kind, pa.string(), nullable, short=length <= SHORT_BYTES)
     return column if kind == "text" else replace(column, fidelity="text")
 
 

@@ -122,6 +122,9 @@ def test_a_value_above_the_limit(database):
     text = Query("SELECT i, repeat('é', 100 * i) AS big FROM generate_series(1, 50) i")
     with pytest.raises(ValueRefused, match="column 'big', row 11: the value has 2200 bytes"):
         read(database.url, text, max_value_bytes=2100)
+    short = Query("SELECT CAST(repeat('x', 51) AS varchar(200)) AS short")
+    with pytest.raises(ValueRefused, match="column 'short', row 1: the value has 51 bytes"):
+        read(database.url, short, max_value_bytes=50)
 
 
 def test_large_values_come_in_small_batches(database):
