@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import replace
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
 
 from integration.source.open_source import opened, read
+from integration.source.server_failures import check_denied_and_unreachable, check_lost_connection
 from rivet_core.api import (
     ConfigError,
     Query,
     QueryError,
-    SourceDenied,
     SourceError,
     SourceUnavailable,
     TypeMappingError,
     ValueRefused,
 )
-from servers.proxy import Drop, FaultProxy, Reset
+from servers.proxy import Drop, Reset
 
 
 @pytest.fixture(scope="module")
@@ -209,25 +208,12 @@ def test_a_statement_timeout_bounds_single_fetches(database):
 
 def test_denied_and_unreachable(database):
     database.execute("CREATE ROLE guest LOGIN PASSWORD 'c4nary-guest'")
-    guest = replace(database, user="guest", password="c4nary-guest")
-    with pytest.raises(SourceDenied, match="denies the access"):
-        read(guest.url, Query("SELECT * FROM items"))
-    with pytest.raises(SourceDenied, match="user or the password") as caught:
-        read(replace(guest, password="c4nary-wrong").url, Query("SELECT 1 AS x"))
-    assert "c4nary" not in str(caught.value)
-    with pytest.raises(SourceUnavailable):
-        read(database.through(1).url, Query("SELECT 1 AS x"))
-    with pytest.raises(QueryError, match="no database of this name"):
-        read(replace(database, database="nowhere").url, Query("SELECT 1 AS x"))
+    check_denied_and_unreachable(database)
 
 
 @pytest.mark.parametrize("fault", [Drop(after_bytes=300_000), Reset(after_bytes=300_000)])
 def test_a_lost_connection_is_an_error_and_never_a_short_result(database, fault):
-    with FaultProxy(database.port) as proxy:
-        proxy.inject(fault)
-        with pytest.raises(SourceUnavailable):
-            read(database.through(proxy.port).url, "items", batch_bytes=10_000)
-        assert proxy.fired
+    check_lost_connection(database, fault)
 
 
 def test_a_server_without_tls_is_refused_where_tls_is_required(database):
