@@ -238,13 +238,11 @@ class SourceSuite(Suite):
         large = Query(
             f"SELECT a.id AS i, b.note AS n FROM {notes} a, {notes} b WHERE b.note IS NOT NULL AND b.id < 300"
         )
-        started = time.monotonic()
-        with database.read(large, batch_bytes=_BATCH_BYTES) as stream:
-            rows = sum(batch.num_rows for batch in stream)
-        whole = time.monotonic() - started
-        assert rows == _ROWS * 200
-        left = min(_seconds_to_leave(database, large) for _ in range(3))  # a busy machine may delay one of them
-        assert left < max(0.2, whole / 3), f"{left:.2f} s for the first batch, {whole:.2f} s for all {rows} rows"
+        # The fastest of interleaved tries: a busy machine delays some of them, not all of one kind.
+        whole, left = zip(
+            *((_seconds_to_read(database, large), _seconds_to_leave(database, large)) for _ in range(3)), strict=True
+        )
+        assert min(left) < min(whole) / 3, f"{min(left):.2f} s for the first batch, {min(whole):.2f} s for all rows"
 
     @proves(
         "Q-LEAVE-2",
@@ -508,6 +506,13 @@ class SourceSuite(Suite):
         texts = [str(item) for item in shown] + [record.getMessage() for record in caplog.records]
         leaks = [index for index, secret in enumerate(harness.secrets) if any(secret in text for text in texts)]
         assert not leaks, f"the secrets {leaks} (counted from 0) are shown"
+
+
+def _seconds_to_read(source: Source, query: Query) -> float:
+    started = time.monotonic()
+    with source.read(query, batch_bytes=10_000) as stream:
+        assert sum(batch.num_rows for batch in stream) == _ROWS * 200
+    return time.monotonic() - started
 
 
 def _seconds_to_leave(source: Source, query: Query) -> float:
