@@ -15,7 +15,7 @@ def rivet_destinations() -> list[DestinationSpec]:
             kind="store",
             summary="Objects in the memory of this process",
             config="rivet_memory.store:MemoryConfig",
-            factory="rivet_memory.store:open_memory",
+            factory="rivet_memory.store:MemoryDestination",
             capabilities=Capabilities(
                 conditional_put=True,
                 conditional_writer=True,

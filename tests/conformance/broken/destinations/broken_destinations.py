@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from io import BytesIO
-from typing import BinaryIO, ClassVar
+from typing import ClassVar
 from urllib.parse import unquote
 
 from pydantic import SecretStr
@@ -74,14 +74,14 @@ class ServedConfig(MemoryConfig):
 class Served(MemoryDestination):
     """The sound one: the example's destination, behind a server."""
 
-    capabilities: ClassVar = Capabilities(
+    claims: ClassVar = Capabilities(
         conditional_put=True, conditional_writer=True, pending="self_expiring", rehash_on_validate=True
     )
 
     def __init__(self, config: ServedConfig, context: DestinationContext) -> None:
         self._prefix = config.prefix
         self._token = config.token
-        super().__init__(self._prefix)
+        super().__init__(config, context)
 
     def put(self, key: str, data: bytes, *, condition: Condition | None = None) -> ObjectInfo:
         Server.receive(f"put {key}")
@@ -91,7 +91,7 @@ class Served(MemoryDestination):
 
     def open_reader(
         self, key: str, *, offset: int = 0, length: int | None = None, version: str | None = None
-    ) -> BinaryIO:
+    ) -> BytesIO:
         Server.receive(f"read {key}")
         return super().open_reader(key, offset=offset, length=length, version=version)
 
@@ -213,7 +213,7 @@ class LooksThenWrites(Served):
 class IgnoresUndeclaredCondition(Served):
     """A store that cannot compare versions takes ``IfVersion`` all the same, and does nothing about it."""
 
-    capabilities: ClassVar = replace(Served.capabilities, conditional_put=False)
+    claims: ClassVar = replace(Served.claims, conditional_put=False)
 
     def put(self, key: str, data: bytes, *, condition: Condition | None = None) -> ObjectInfo:
         return super().put(key, data, condition=None if isinstance(condition, IfVersion) else condition)
@@ -228,7 +228,7 @@ class StaleRead(Served):
 
     def open_reader(
         self, key: str, *, offset: int = 0, length: int | None = None, version: str | None = None
-    ) -> BinaryIO:
+    ) -> BytesIO:
         with super().open_reader(key, version=version) as reader:
             data = self._cache.setdefault(key, reader.read())
         return BytesIO(data[offset:] if length is None else data[offset : offset + length])
@@ -287,7 +287,7 @@ class IgnoresOffset(Served):
 
     def open_reader(
         self, key: str, *, offset: int = 0, length: int | None = None, version: str | None = None
-    ) -> BinaryIO:
+    ) -> BytesIO:
         return super().open_reader(key, length=length, version=version)
 
 
@@ -302,14 +302,16 @@ class CopyOverwrites(Served):
     """A copy replaces what is at its target."""
 
     def copy(self, source: ObjectInfo, target: str) -> ObjectInfo:
-        return self.put(target, self._find(source.key, source.version).data)
+        with self.open_reader(source.key, version=source.version) as reader:
+            return self.put(target, reader.read())
 
 
 class CopyTakesWhatIsThere(Served):
     """A copy is not pinned to the version that was looked at."""
 
     def copy(self, source: ObjectInfo, target: str) -> ObjectInfo:
-        return self.put(target, self._find(source.key, None).data, condition=IfAbsent())
+        with self.open_reader(source.key) as reader:
+            return self.put(target, reader.read(), condition=IfAbsent())
 
 
 class DecodesKeys(Served):
@@ -320,7 +322,7 @@ class DecodesKeys(Served):
 
     def open_reader(
         self, key: str, *, offset: int = 0, length: int | None = None, version: str | None = None
-    ) -> BinaryIO:
+    ) -> BytesIO:
         return super().open_reader(unquote(key), offset=offset, length=length, version=version)
 
     def head(self, key: str) -> ObjectInfo | None:
@@ -351,7 +353,7 @@ class RaisesKeyError(Served):
 
     def open_reader(
         self, key: str, *, offset: int = 0, length: int | None = None, version: str | None = None
-    ) -> BinaryIO:
+    ) -> BytesIO:
         Server.receive(f"read {key}")
         self._objects[key]
         return super().open_reader(key, offset=offset, length=length, version=version)
@@ -439,7 +441,7 @@ def rivet_destinations() -> list[DestinationSpec]:
             summary=(cls.__doc__ or "").partition("\n")[0],
             config=f"{__name__}:ServedConfig",
             factory=f"{__name__}:{cls.__name__}",
-            capabilities=cls.capabilities,
+            capabilities=cls.claims,
         )
         for cls in [Served, *Served.__subclasses__()]
     ]
