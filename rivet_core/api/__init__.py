@@ -51,7 +51,7 @@ from rivet_core.api.errors import (
 )
 from rivet_core.api.events import Event, EventKind
 from rivet_core.api.format import Decoder, Encoder, Format
-from rivet_core.api.retry import retry
+from rivet_core.api.retry import retry, retry_after
 from rivet_core.api.secret import Secret, redact, redact_values, register_secret
 from rivet_core.api.source import (
     BatchStream,
@@ -137,4 +137,5 @@ __all__ = [
     "redact_values",
     "register_secret",
     "retry",
+    "retry_after",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -76,7 +76,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """Guarantees of a destination. The conformance kit proves each one, and the refusal of each that is missing.
+    """Guarantees of a destination, as far as its server can give them (``Destination.capabilities``).
+
+    The conformance kit proves each one, and the refusal of each that is missing.
 
     Attributes:
         conditional_put: ``put`` honours ``IfAbsent`` and ``IfVersion`` atomically.
@@ -103,10 +105,12 @@ class DestinationContext:
     Attributes:
         base_dir: directory of the configuration file; relative paths in the configuration start there.
         auth: the credential provider that the configuration selected, or ``None`` for a destination without any.
+        upload_bytes: share of the memory budget, in bytes, that one open writer may take for pieces in flight.
     """
 
     base_dir: Path
     auth: Provider | NativeAuth | None = None
+    upload_bytes: int = 48_000_000
 
 
 class ObjectWriter(ABC):
@@ -145,6 +149,19 @@ class Destination(ABC):
 
     #: Where the prefix is, ending in ``/``: ``file:///…/``, ``s3://bucket/prefix/``.
     uri: str
+    #: What one open writer holds in memory at most, in bytes; the core takes it off the memory budget.
+    buffer_bytes: int = 0
+
+    def capabilities(self, claimed: Capabilities) -> Capabilities:
+        """Return the guarantees at this very store: ``claimed`` by the spec, less what its server cannot do.
+
+        Called before the first write that depends on them; may ask the store.
+        """
+        return claimed
+
+    def warnings(self) -> Iterable[str]:
+        """Say what may go wrong later and does not stop a run now: a credential that is over soon."""
+        return ()
 
     @abstractmethod
     def put(self, key: str, data: bytes, *, condition: Condition | None = None) -> ObjectInfo:

@@ -25,6 +25,8 @@ class DestinationSpec:
         capabilities: the guarantees it gives.
         accepts: kinds of ``Credential`` that it can use; empty for a destination without credentials.
         template: the field of ``config`` that holds the prefix template with placeholders.
+        place: the fields of ``config`` that say, beside ``template``, where the prefix is (bucket, endpoint); empty
+            for all of them. Two exports at one place need different prefixes.
         api: the plugin interface it was written for.
     """
 
@@ -36,6 +38,7 @@ class DestinationSpec:
     capabilities: Capabilities = field(default_factory=Capabilities)
     accepts: frozenset[str] = frozenset()
     template: str = "prefix"
+    place: frozenset[str] = frozenset()
     api: int = API_VERSION
 
 

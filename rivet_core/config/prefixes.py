@@ -67,9 +67,10 @@ def _folder(target: Target, day: date, base_dir: Path) -> PurePosixPath:
 
 def _location(destination: DestinationChoice) -> tuple[str, dict[str, object]]:
     """Return what two choices of one place have in common: the type, the bucket, the endpoint, not the prefix."""
+    spec = destination.spec
     fields = destination.model.model_dump()
-    fields.pop(destination.spec.template)
-    return destination.spec.type, fields
+    fields.pop(spec.template)
+    return spec.type, {name: value for name, value in fields.items() if name in (spec.place or fields)}
 
 
 def _dates(template: str) -> set[date]:

@@ -90,7 +90,7 @@ def _check_store(config: Config, export: ExportConfig, registry: Registry) -> It
     choice = plan.resolve_destination(export, plan.PrefixChoice(datetime.now(UTC).date(), "doctor"))
     with closing(open_store(choice, registry, config.base_dir)) as destination:
         yield from destination.check()
-        yield from _probe(destination, conditional=choice.spec.capabilities.conditional_put)
+        yield from _probe(destination, conditional=destination.capabilities(choice.spec.capabilities).conditional_put)
 
 
 def _probe(destination: Destination, *, conditional: bool) -> Iterator[Check]:

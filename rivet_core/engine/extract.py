@@ -28,6 +28,8 @@ _MAX_GROUP_BYTES = 64_000_000
 _MIN_GROUP_BYTES = 1_000_000
 # Rows as Python objects are about ten times their Arrow size, so few of them are held at a time.
 _MAX_BATCH_BYTES = 4_000_000
+# Two pieces of the smallest size that every object store takes: one in flight, one being filled.
+_MIN_UPLOAD_BYTES = 2 * 5 * (1 << 20)
 _MIN_ROLLING_GROUP_BYTES = 64_000
 _ATTEMPTS = 5
 
@@ -46,10 +48,19 @@ class MemoryPlan:
     batch_bytes: int
     group_bytes: int
 
+    @staticmethod
+    def upload_bytes(budget: int) -> int:
+        """Return what a destination's writer may hold in memory, in bytes."""
+        return max(_MIN_UPLOAD_BYTES, (budget - _BASE_BYTES) // 4)
+
     @classmethod
-    def divide(cls, budget: int, max_file_size: int | None) -> MemoryPlan:
-        """Divide ``budget`` bytes: two row groups, the pieces in flight and a batch as Python objects."""
-        free = budget - _BASE_BYTES - QUEUE_PIECES * BUFFER_BYTES - 10 * _MAX_BATCH_BYTES
+    def divide(cls, budget: int, max_file_size: int | None, *, writer_bytes: int = 0) -> MemoryPlan:
+        """Divide ``budget`` bytes: two row groups, the pieces in flight and a batch as Python objects.
+
+        Args:
+            writer_bytes: what the destination's writer holds (``Destination.buffer_bytes``).
+        """
+        free = budget - _BASE_BYTES - QUEUE_PIECES * BUFFER_BYTES - 10 * _MAX_BATCH_BYTES - writer_bytes
         group = max(_MIN_GROUP_BYTES, min(_MAX_GROUP_BYTES, free // 2))
         if max_file_size is not None:
             # An encoder bounds what it holds back as if nothing could be compressed: the less, the fuller the parts.

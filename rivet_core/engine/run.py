@@ -114,10 +114,12 @@ class ExportRun:
 
     def _run(self) -> None:
         choice = plan.resolve_destination(self._export, plan.PrefixChoice(self._started.date(), self.run_id))
-        capabilities = choice.spec.capabilities
+        claimed = choice.spec.capabilities
         with ExitStack() as stack:
             lease = stack.enter_context(self._state.acquire(self._export.name, on_wait=_log_wait))
-            destination = stack.enter_context(closing(open_store(choice, self._registry, self._config.base_dir)))
+            upload_bytes = MemoryPlan.upload_bytes(self._config.memory_budget)
+            store = open_store(choice, self._registry, self._config.base_dir, upload_bytes=upload_bytes)
+            destination = stack.enter_context(closing(store))
             self._result.prefix = destination.uri
             view = look(destination)
             self._settle_earlier_run(lease, view)
@@ -126,15 +128,18 @@ class ExportRun:
                 self.run_id, self._export.name, self._registry, lambda event: self._state.record_event(lease, event)
             )
             self._result.warnings = journal.warnings
+            for message in destination.warnings():
+                journal.warn(message)
             with self._recorded(lease, journal):
                 journal.emit("run_started", prefix=destination.uri, mode=self._export.mode)
                 content = self._extract(lease, destination, view, journal)
-                publisher = Publisher(destination, conditional=capabilities.conditional_put, guard=lease.check)
+                conditional = destination.capabilities(claimed).conditional_put
+                publisher = Publisher(destination, conditional=conditional, guard=lease.check)
                 listing = self._publish(lease, publisher, content, view, journal)
             todo = plan_tidying(listing, content, view, self._export.superseded)
-            self._tidy(lease, destination, todo, journal, rehash=capabilities.rehash_on_validate)
+            self._tidy(lease, destination, todo, journal, rehash=claimed.rehash_on_validate)
             if self._options.validate:
-                self._validate(destination, rehash=capabilities.rehash_on_validate)
+                self._validate(destination, rehash=claimed.rehash_on_validate)
 
     def _settle_earlier_run(self, lease: Lease, view: PrefixView) -> None:
         """Record as succeeded a run whose commit the state has missed: it died, or the answer was lost."""
@@ -198,7 +203,9 @@ class ExportRun:
                 format=format_,
                 suffix=export.format.spec.suffix,
                 schema=schema.arrow(),
-                memory=MemoryPlan.divide(self._config.memory_budget, export.max_file_size),
+                memory=MemoryPlan.divide(
+                    self._config.memory_budget, export.max_file_size, writer_bytes=destination.buffer_bytes
+                ),
                 max_file_size=export.max_file_size,
                 write_empty=export.empty == "file",
                 journal=_StateParts(self._state, lease, self.run_id, journal),

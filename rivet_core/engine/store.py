@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from rivet_core.api.destination import (
+    Capabilities,
     Check,
     Condition,
     Destination,
@@ -37,6 +39,15 @@ class CheckedDestination(Destination):
     def __init__(self, inner: Destination) -> None:
         self._inner = inner
         self.uri = inner.uri
+        self.buffer_bytes = inner.buffer_bytes
+
+    def capabilities(self, claimed: Capabilities) -> Capabilities:
+        """See ``Destination.capabilities``."""
+        return self._inner.capabilities(claimed)
+
+    def warnings(self) -> Iterable[str]:
+        """See ``Destination.warnings``."""
+        return self._inner.warnings()
 
     def put(self, key: str, data: bytes, *, condition: Condition | None = None) -> ObjectInfo:
         """See ``Destination.put``; a lost answer is settled by reading the object back."""
@@ -105,14 +116,19 @@ class CheckedDestination(Destination):
         self._inner.close()
 
 
-def open_store(choice: DestinationChoice, registry: Registry, base_dir: Path) -> CheckedDestination:
+def open_store(
+    choice: DestinationChoice, registry: Registry, base_dir: Path, *, upload_bytes: int | None = None
+) -> CheckedDestination:
     """Open the store that a configuration names, its prefix resolved.
+
+    Args:
+        upload_bytes: what one open writer may hold in memory; the default is the context's.
 
     Raises:
         PluginError: the plugin's factory cannot be loaded, or its result is no ``Destination``.
         DestinationError: the store refuses.
     """
-    opened = open_unchecked(choice, registry, base_dir)
+    opened = open_unchecked(choice, registry, base_dir, upload_bytes=upload_bytes)
     if not isinstance(opened, Destination):
         raise DestinationError(f"the destination type {choice.spec.type!r} is no store", hint="report it to its author")
     return CheckedDestination(opened)
@@ -128,9 +144,13 @@ def open_stream(choice: DestinationChoice, registry: Registry, base_dir: Path) -
     return opened
 
 
-def open_unchecked(choice: DestinationChoice, registry: Registry, base_dir: Path) -> object:
+def open_unchecked(
+    choice: DestinationChoice, registry: Registry, base_dir: Path, *, upload_bytes: int | None = None
+) -> object:
     """Call the factory of the plugin that a configuration names and return what it returns, whatever that is."""
     context = DestinationContext(base_dir=base_dir, auth=_open_auth(choice, registry))
+    if upload_bytes is not None:
+        context = replace(context, upload_bytes=upload_bytes)
     factory = cast("Callable[[object, DestinationContext], object]", registry.load(choice.spec, "factory"))
     return factory(choice.model, context)
 

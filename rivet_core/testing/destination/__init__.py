@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -37,18 +38,14 @@ class DestinationSuite(UnitTests, ClaimTests, StatefulTests, TrustTests, Suite):
         raise NotImplementedError(f"{type(self).__name__} needs a fixture named harness that returns a Harness")
 
     @pytest.fixture
-    def spec(self, registry: Registry) -> DestinationSpec:
-        """What the plugin says about its destination."""
-        return registry.destination(self.destination)
-
-    @pytest.fixture
     def prefix(self) -> str:
         """A prefix that nobody has used yet."""
         return fresh_prefix()
 
     @pytest.fixture
-    def choose(self, registry: Registry, spec: DestinationSpec, harness: Harness) -> Callable[[str], DestinationChoice]:
+    def choose(self, registry: Registry, harness: Harness) -> Callable[[str], DestinationChoice]:
         """Return what ``rivet.yaml`` would say of the destination at a prefix, validated."""
+        spec = registry.destination(self.destination)
         return lambda prefix: choose_destination(registry, spec, harness.config(prefix))
 
     @pytest.fixture
@@ -68,6 +65,12 @@ class DestinationSuite(UnitTests, ClaimTests, StatefulTests, TrustTests, Suite):
         yield open_at
         for destination in opened:
             destination.close()
+
+    @pytest.fixture
+    def spec(self, registry: Registry, open_store: Callable[[str], Destination]) -> DestinationSpec:
+        """What the plugin says about its destination, its claims less what the server in use cannot do."""
+        spec = registry.destination(self.destination)
+        return replace(spec, capabilities=open_store(fresh_prefix()).capabilities(spec.capabilities))
 
     @pytest.fixture
     def store(self, open_store: Callable[[str], Destination], prefix: str) -> Destination:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar, cast
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar, cast
 from sqlalchemy import URL, event
 
 from rivet_core.api import (
+    Capabilities,
     Check,
     Condition,
     Destination,
@@ -123,7 +124,16 @@ class MortalDestination(Destination):
         self._process = process
         self._closed = False
         self.uri = inner.uri
+        self.buffer_bytes = inner.buffer_bytes
         process.leave_behind(self._close)
+
+    def capabilities(self, claimed: Capabilities) -> Capabilities:
+        """See ``Destination.capabilities``."""
+        return self._inner.capabilities(claimed)
+
+    def warnings(self) -> Iterable[str]:
+        """See ``Destination.warnings``."""
+        return self._inner.warnings()
 
     def put(self, key: str, data: bytes, *, condition: Condition | None = None) -> ObjectInfo:
         """See ``Destination.put``."""

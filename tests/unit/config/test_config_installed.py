@@ -95,7 +95,7 @@ def test_the_schema_describes_every_field(installed):
     assert missing == []
 
 
-@pytest.mark.parametrize("module", ["environment", "model", "params", "placeholders", "problems", "sections"])
+@pytest.mark.parametrize("module", ["environment", "model", "params", "placeholders", "problems"])
 def test_the_examples_in_the_code_run(module):
     failed, attempted = doctest.testmod(importlib.import_module(f"rivet_core.config.{module}"))
     assert attempted

