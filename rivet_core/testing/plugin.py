@@ -7,6 +7,7 @@ does nothing where no test uses a suite.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,23 @@ def pytest_make_collect_report(
     if isinstance(collector, pytest.Class) and _suite_of(collector) is not None and report.passed:
         report.result.append(GuardItem.from_parent(collector, name="guard"))
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """Let a suite's ``harness`` have the scope of its class and be written as a method, as in every other scope.
+
+    pytest deprecates such fixtures because tests do not see what they set on ``self``. The kit's tests look at what the
+    harness returns and at nothing else, so nothing can be missed.
+    """
+    if fixturedef.argname != "harness" or _suite_of(request.node.getparent(pytest.Class)) is None:
+        return (yield)
+    with warnings.catch_warnings():
+        about = r"\w+-scoped fixtures defined as instance methods"
+        warnings.filterwarnings("ignore", about, pytest.PytestDeprecationWarning)
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest's own treatment of expected failures
