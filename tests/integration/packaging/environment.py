@@ -38,8 +38,10 @@ class Environment:
         """Create it without any distribution of Rivet."""
         venv.create(directory, with_pip=False, symlinks=True)
         new = cls(directory)
-        # A path in a .pth file is not searched for further .pth files, so editable installs are left behind.
-        (new.packages / "third-party.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+        for path in (path for place in site.getsitepackages() for path in Path(place).iterdir()):
+            # Neither the checkout's own editable installs nor the metadata that names them.
+            if not path.name.startswith(("rivet_", "_rivet_", "__editable__")) and path.suffix != ".pth":
+                (new.packages / path.name).symlink_to(path)
         return new
 
     @property

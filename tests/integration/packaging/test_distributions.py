@@ -1,4 +1,4 @@
-"""Both distributions, installed for real from the checkout: what is in them, and that their order does not matter."""
+"""Every distribution, installed for real from the checkout: what is in them, and that their order does not matter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from integration.packaging.environment import ROOT, Environment, build_wheels
 
-PROJECTS = {"rivet-core": ROOT, "rivet-local": ROOT / "plugins" / "rivet-local"}
+PLUGINS = {path.parent.name: path.parent for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))}
+PROJECTS = {"rivet-core": ROOT, **PLUGINS}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def test_a_distribution_brings_its_readme_version_and_types(wheels: dict[str, Pa
     assert len(metadata.get_payload()) > 500, "the README is the page that a package index shows"
 
 
-@pytest.mark.parametrize("order", [["rivet-core", "rivet-local"], ["rivet-local", "rivet-core"]])
+@pytest.mark.parametrize("order", [list(PROJECTS), list(reversed(PROJECTS))], ids=["core-first", "core-last"])
 def test_the_checkout_installs_in_any_order_and_works(tmp_path: Path, order: list[str]):
     environment = Environment.create(tmp_path / "env")
     for name in order:
@@ -44,13 +45,14 @@ def test_the_checkout_installs_in_any_order_and_works(tmp_path: Path, order: lis
         [environment.rivet, "plugins", "list", "--json"], env=environment.variables, capture_output=True, check=True
     )
     plugins = {plugin["name"]: plugin["status"] for plugin in json.loads(listed.stdout)["plugins"]}
-    assert plugins == {"builtin": "active", "local": "active"}
+    assert plugins == {"builtin": "active", **{name.removeprefix("rivet-"): "active" for name in PLUGINS}}
+    modules = ", ".join(name.replace("-", "_") for name in PROJECTS)
     where = subprocess.run(
-        [environment.python, "-c", "import rivet_core, rivet_local; print(rivet_core.__file__, rivet_local.__file__)"],
+        [environment.python, "-c", f"import {modules}; print(*(module.__file__ for module in ({modules})))"],
         env=environment.variables,
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert where.stdout.count(str(environment.packages)) == 2
+    assert where.stdout.count(str(environment.packages)) == len(PROJECTS)
