@@ -13,18 +13,16 @@ from pathlib import Path
 
 from bench.data import postgres_orders, sqlite_orders
 from bench.measure import CommandFailed, Contender, Quantity
+from bench.stores import LOCAL, Place, object_stores
 from servers.postgres import Postgres, postgres_server
 from servers.process import ServerMissing
 
 RIVET = str(Path(sys.executable).with_name("rivet"))
 _PEERS = Path(__file__).with_name("peers")
 
-_CONFIG = """\
-source: {{type: {engine}, url_env: BENCH_URL}}
-state: {{url: "sqlite:///state.db"}}
-exports:
-  - {{name: orders, table: orders, destination: {{type: local, path: output}}}}
-"""
+# The part of `memory-stores` is larger than what the budget leaves, many times over.
+_SMALL_BUDGET = {"memory_budget": "64MB"}
+_LARGE_PART = {"compression": "none"}
 
 
 @dataclass(frozen=True)
@@ -122,30 +120,73 @@ def throughput_postgres(setting: Setting) -> Iterator[Case]:
         yield Case((_rivet(setting, "postgres", server.url), *peers), skipped=missing)
 
 
+@contextmanager
+def stores(setting: Setting) -> Iterator[Case]:
+    """How long an export to an object store on this machine takes, in units of the same export to the local disk."""
+    url = _sqlite(setting)
+    local = _rivet(setting, "sqlite", url, name="local")
+    with object_stores() as (places, missing):
+        remote = tuple(_rivet(setting, "sqlite", url, name=name, place=place) for name, place in places.items())
+        goals = tuple(Goal(contender.name, "wall_seconds", 1.15, local.name) for contender in remote)
+        yield Case((local, *remote), goals, missing)
+
+
+@contextmanager
+def memory_stores(setting: Setting) -> Iterator[Case]:
+    """How much memory an upload of one part takes that is larger than the memory budget many times over."""
+    url = _sqlite(setting)
+    with object_stores() as (places, missing):
+        contenders = tuple(
+            _rivet(setting, "sqlite", url, name=name, place=place, options=_SMALL_BUDGET, export=_LARGE_PART)
+            for name, place in {"local": LOCAL, **places}.items()
+        )
+        goals = tuple(Goal(contender.name, "peak_rss_mib", 300e6 / 2**20) for contender in contenders)
+        yield Case(contenders, goals, missing)
+
+
 CASES: dict[str, Callable[[Setting], AbstractContextManager[Case]]] = {
     "startup": startup,
     "memory": memory,
+    "memory-stores": memory_stores,
+    "stores": stores,
     "throughput-sqlite": throughput_sqlite,
     "throughput-postgres": throughput_postgres,
 }
 
 
-def _rivet(setting: Setting, engine: str, url: str) -> Contender:
-    directory = setting.work / f"rivet-{engine}"
-    config = directory / "rivet.yaml"
+def _rivet(
+    setting: Setting,
+    engine: str,
+    url: str,
+    *,
+    name: str = "",
+    place: Place = LOCAL,
+    options: dict[str, object] | None = None,
+    export: dict[str, object] | None = None,
+) -> Contender:
+    """Return an export of the whole table; ``options`` and ``export`` extend its configuration."""
+    name = name or engine
+    directory = setting.work / f"rivet-{name}"
+    config, summary = directory / "rivet.yaml", directory / "summary.json"
+    content = {
+        "source": {"type": engine, "url_env": "BENCH_URL"},
+        "state": {"url": "sqlite:///state.db"},
+        "exports": [{"name": "orders", "table": "orders", "destination": place.destination, **(export or {})}],
+        **(options or {}),
+    }
 
     def prepare() -> None:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
-        config.write_text(_CONFIG.format(engine=engine))
+        config.write_text(json.dumps(content))  # JSON is YAML
 
     def check() -> None:
-        found = json.loads((directory / "output" / "manifest.json").read_bytes())["row_count"]
+        found = json.loads(summary.read_bytes())["runs"][0]["rows"]
         if found != setting.rows:
-            raise CommandFailed(f"rivet run ({engine}) exported {found} rows of {setting.rows}")
+            raise CommandFailed(f"rivet run ({name}) exported {found} rows of {setting.rows}")
 
-    command = [RIVET, "run", "--config", str(config)]
-    return Contender(f"rivet run ({engine})", command, {"BENCH_URL": url}, prepare, check)
+    command = [RIVET, "run", "--config", str(config), "--summary-output", str(summary)]
+    return Contender(f"rivet run ({name})", command, {"BENCH_URL": url, **place.environment}, prepare, check)
 
 
 def _duckdb(
