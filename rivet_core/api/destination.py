@@ -21,22 +21,23 @@ CheckStatus = Literal["ok", "warning", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """One object, as the store describes it.
+    """One object, as the store describes it. Two are equal if key, size and version are.
 
     Attributes:
         key: relative POSIX path under the prefix.
         size_bytes: size of the content.
         version: the store's own token (ETag, generation; locally inode, mtime and size). Equal tokens prove equal
             content; different ones prove nothing.
-        checksums: lower-case hex digests that the store knows, by algorithm name (``crc32c``, ``md5``).
-        modified: time of the last change, timezone-aware, if known.
+        checksums: lower-case hex digests that the store knows, by algorithm name (``crc32c``, ``md5``); a listing may
+            lack them.
+        modified: time of the last change, timezone-aware, if known; the answer to a write may lack it.
     """
 
     key: str
     size_bytes: int
     version: str
-    checksums: Mapping[str, str] = field(default_factory=dict)
-    modified: datetime | None = None
+    checksums: Mapping[str, str] = field(default_factory=dict, compare=False)
+    modified: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
