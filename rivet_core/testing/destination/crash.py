@@ -129,10 +129,11 @@ class MortalDestination(Destination):
 
     def capabilities(self, claimed: Capabilities) -> Capabilities:
         """See ``Destination.capabilities``."""
-        return self._inner.capabilities(claimed)
+        return self._process.operate("capabilities", "", lambda: self._inner.capabilities(claimed))
 
     def warnings(self) -> Iterable[str]:
         """See ``Destination.warnings``."""
+        self._process.check()
         return self._inner.warnings()
 
     def put(self, key: str, data: bytes, *, condition: Condition | None = None) -> ObjectInfo:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rivet_core.api import Destination, PendingUpload, Transient
+from rivet_core.api import Capabilities, Destination, PendingUpload, Transient
 from rivet_core.testing.destination.crash import Crash, Disturbance, MortalDestination, Process
 from rivet_core.testing.destination.scenario import Workbench
 from rivet_core.testing.harness import Harness
@@ -25,6 +25,8 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "delete": lambda store: store.delete(KEY),
     "pending_uploads": lambda store: store.pending_uploads(),
     "abort_upload": lambda store: store.abort_upload(PendingUpload(KEY, "upload")),
+    "capabilities": lambda store: store.capabilities(Capabilities()),
+    "warnings": lambda store: store.warnings(),
     "check": lambda store: store.check(),
     "close": lambda store: store.close(),
     "writer.write": lambda store: store.writer.write(b"more"),
@@ -40,7 +42,7 @@ def inner(open_store: Callable[[str], Destination]) -> Destination:
 
 
 def test_the_calls_of_a_destination_are_all_tried() -> None:
-    declared = {name for name in vars(Destination) if not name.startswith("_")}
+    declared = {name for name, member in vars(Destination).items() if callable(member) and not name.startswith("_")}
     assert declared == {name for name in CALLS if "." not in name}
 
 

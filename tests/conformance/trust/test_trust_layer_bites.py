@@ -171,7 +171,7 @@ def test_a_store_that_ignores_conditions_loses_the_race(
     # and one has moved the part of the other aside as untracked.
     with pytest.raises(Breach, match=r"M5: part-000001.parquet is certified and is missing") as failure:
         TrustTests().test_a_run_that_comes_in_between_wins(workbench, spec, "broken")
-    assert "another run before operation 14, put manifest.json; succeeded; the other run succeeded" in told(failure)
+    assert "another run before operation 15, put manifest.json; succeeded; the other run succeeded" in told(failure)
 
 
 STATEFUL: dict[Callable[[pytest.MonkeyPatch], None], str] = {
