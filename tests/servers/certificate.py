@@ -31,6 +31,10 @@ class Certificate:
         context.load_cert_chain(self.certificate, self.key)
         return context
 
+    def client_side(self) -> ssl.SSLContext:
+        """Return the settings of a client that trusts this certificate and no other."""
+        return ssl.create_default_context(cafile=self.certificate)
+
 
 def new_certificate(directory: Path, *names: str) -> Certificate:
     """Write a certificate for the loopback address, ``localhost`` and the DNS ``names`` to ``directory``."""
