@@ -179,14 +179,14 @@ def test_the_undisputed_types_of_a_plugin_in_conflict_stay(installed):
         from rivet_core.plugins import discover
         from rivet_core.api import PluginError
         registry = discover()
-        print(sorted(registry.destinations))
+        print(sorted({'first-own', 'disputed', 'second-own'} & set(registry.destinations)))
         try:
             registry.destination("disputed")
         except PluginError as error:
             print(error.code, error)
     """)
     assert result.stdout.splitlines() == [
-        "['first-own', 'good', 'local', 'second-own', 'stdout']",
+        "['first-own', 'second-own']",
         "R111 destination 'disputed' is provided by rivet-first 1.2.3 (plugin 'first')"
         " and rivet-second 1.2.3 (plugin 'second')",
     ], result.stderr
