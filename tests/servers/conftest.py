@@ -10,6 +10,7 @@ from servers.azurite import Azurite, azurite_server
 from servers.fake_gcs import fake_gcs_server
 from servers.gcs import GcsServer
 from servers.gcs_emulator import gcs_emulator
+from servers.moto import Moto, moto_server
 from servers.required import serve
 from servers.seaweedfs import SeaweedFS, seaweedfs_server
 
@@ -17,6 +18,11 @@ from servers.seaweedfs import SeaweedFS, seaweedfs_server
 @pytest.fixture(scope="session")
 def seaweedfs() -> Iterator[SeaweedFS]:
     yield from serve(seaweedfs_server())
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Moto]:
+    yield from serve(moto_server())
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from servers.azurite import Azurite, azurite_server, bearer_token
 from servers.fake_gcs import fake_gcs_server
 from servers.gcs import GcsServer
 from servers.gcs_emulator import gcs_emulator
+from servers.moto import Moto, moto_server
 from servers.process import ServerMissing
 from servers.required import missing
 from servers.s3 import S3Keys, S3Server
@@ -67,6 +68,27 @@ def test_seaweedfs_gives_temporary_keys_that_need_their_token(seaweedfs: Seaweed
     assert refusal(seaweedfs, without, seaweedfs.scoped_bucket, write=True) == "InvalidAccessKeyId"
     broken = replace(keys, session_token=f"{keys.session_token}x")
     assert refusal(seaweedfs, broken, seaweedfs.scoped_bucket, write=True) is not None
+
+
+def test_moto_refuses_wrong_secrets_and_tokens(moto: Moto) -> None:
+    bucket = moto.create_bucket()
+    keys = moto.assume_role()
+    assert refusal(moto, moto.admin, bucket, write=True) is None
+    assert refusal(moto, keys, bucket, write=True) is None
+    assert refusal(moto, replace(moto.admin, secret_key="wrong"), bucket, write=True) == "SignatureDoesNotMatch"
+    assert refusal(moto, S3Keys.new(), bucket, write=True) == "InvalidAccessKeyId"
+    assert refusal(moto, replace(keys, session_token="wrong"), bucket, write=True) == "InvalidToken"
+
+
+def test_moto_keeps_users_to_what_they_may(moto: Moto) -> None:
+    one, other = moto.create_bucket(), moto.create_bucket()
+    reader = moto.create_user(["s3:GetObject"])
+    scoped = moto.create_user(["s3:PutObject"], [f"arn:aws:s3:::{one}/*"])
+    assert refusal(moto, reader, one, write=False) is None
+    assert refusal(moto, reader, one, write=True) == "AccessDenied"
+    assert refusal(moto, scoped, one, write=True) is None
+    assert refusal(moto, scoped, one, write=False) == "AccessDenied"
+    assert refusal(moto, scoped, other, write=True) == "AccessDenied"
 
 
 def test_azurite_stores_a_blob_and_refuses_a_wrong_key(azurite: Azurite) -> None:
@@ -137,7 +159,7 @@ def test_a_gcs_server_stores_an_object_with_its_checksums(gcs: GcsServer) -> Non
         assert again.download_as_bytes() == BODY
 
 
-@pytest.mark.parametrize("store", [seaweedfs_server, azurite_server, fake_gcs_server, gcs_emulator])
+@pytest.mark.parametrize("store", [seaweedfs_server, moto_server, azurite_server, fake_gcs_server, gcs_emulator])
 def test_a_store_ends_with_its_block(
     store: Callable[[], AbstractContextManager[SeaweedFS | Azurite | GcsServer]],
 ) -> None:
