@@ -75,6 +75,7 @@ system-servers:
 .venvs/azurite/.installed: Makefile | system-servers
 	@if command -v npm >/dev/null; then \
 	    echo 'setting up .venvs/azurite ...' >&2 && \
-	    npm install --loglevel=error --no-audit --no-fund --no-save --no-package-lock --prefix .venvs/azurite $(AZURITE) && \
+	    npm install --loglevel=error --no-audit --no-fund --no-save --no-package-lock \
+	        --prefix .venvs/azurite $(AZURITE) >&2 && \
 	    touch $@; \
 	fi
