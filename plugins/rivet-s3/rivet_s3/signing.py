@@ -1,0 +1,88 @@
+"""Gives the AWS SDK the keys that it signs each request with, and fresh ones when the store has refused them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Protocol
+
+from botocore.credentials import Credentials, ReadOnlyCredentials
+
+from rivet_core.api import Credential, Provider
+from rivet_s3.auth import SdkCredentials, conceal, expiry_of
+
+
+class KeySource(Protocol):
+    """Where keys come from."""
+
+    def keys(self) -> ReadOnlyCredentials:
+        """Return the keys that are valid now."""
+
+    def renew(self) -> None:
+        """Get others; the last ones were refused."""
+
+
+class ProviderKeys:
+    """The keys of a Rivet provider: of variables, or of a vault that somebody has written a resolver for."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    def keys(self) -> ReadOnlyCredentials:
+        """Ask the provider."""
+        return _keys_of(self._provider.get())
+
+    def renew(self) -> None:
+        """Let the provider ask anew."""
+        self._provider.get(force=True)
+
+
+class SdkKeys:
+    """The keys that the AWS SDK finds and refreshes itself."""
+
+    def __init__(self, source: SdkCredentials) -> None:
+        self._source = source
+        self._credentials = source.credentials
+
+    def keys(self) -> ReadOnlyCredentials:
+        """Let the SDK refresh them if they are nearly over."""
+        keys: ReadOnlyCredentials = self._credentials.get_frozen_credentials()
+        conceal(keys)
+        return keys
+
+    def renew(self) -> None:
+        """Find them anew: the SDK refreshes by the clock only, and a store may revoke them before."""
+        self._credentials = self._source.load()
+
+    @property
+    def expiry(self) -> Any:
+        """When they are over, as far as is known."""
+        return expiry_of(self._credentials)
+
+
+class Signer(Credentials):  # type: ignore[misc]  # the SDK ships no types
+    """What the SDK takes for its credentials: asked before each request, in that request's thread."""
+
+    def __init__(self, source: KeySource) -> None:
+        super().__init__("", "", method="rivet")
+        self._source = source
+        self._lock = threading.Lock()
+        self._used = threading.local()
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        """Return the keys for one request."""
+        keys = self._source.keys()
+        self._used.keys = keys
+        return keys
+
+    def renew(self) -> bool:
+        """Get other keys than those which this thread's last request was refused with; whether there are any."""
+        refused: ReadOnlyCredentials | None = getattr(self._used, "keys", None)
+        with self._lock:
+            if self._source.keys() == refused:  # unless another thread has renewed them meanwhile
+                self._source.renew()
+            return bool(self._source.keys() != refused)
+
+
+def _keys_of(credential: Credential) -> ReadOnlyCredentials:
+    values = {name: value.reveal() for name, value in credential.values.items()}
+    return ReadOnlyCredentials(values["access_key"], values["secret_key"], values.get("session_token"))
