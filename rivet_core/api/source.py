@@ -167,6 +167,19 @@ class Source(ABC):
             ValueRefused: a value cannot be kept without loss; names column and row.
         """
 
+    def fetch(self, query: Query) -> Sequence[Sequence[object]]:
+        """Run a small query of the core's own and return its rows as the driver gives them.
+
+        Such a value, bound to another query, means itself: boundaries of chunks are found and used this way.
+        """
+        from rivet_core.api.sql import arguments, render
+
+        dialect = self.engine.dialect
+        text, names = render(query.text, dialect.name, dialect.paramstyle)
+        values = arguments(names, query.params, dialect.paramstyle)
+        with self.engine.connect() as connection:
+            return connection.exec_driver_sql(text, values).fetchall()
+
     def split(self, query: Query, n: int) -> Sequence[Query]:
         """Return up to ``n`` queries that together give the same rows, each row once."""
         return [query]

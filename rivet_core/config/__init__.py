@@ -3,6 +3,7 @@
 from rivet_core.config.loader import load
 from rivet_core.config.model import (
     AuthChoice,
+    Chunking,
     Config,
     DestinationChoice,
     ExportConfig,
@@ -15,6 +16,7 @@ from rivet_core.config.problems import ConfigProblems, Problem
 
 __all__ = [
     "AuthChoice",
+    "Chunking",
     "Config",
     "ConfigProblems",
     "DestinationChoice",

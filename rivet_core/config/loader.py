@@ -12,6 +12,7 @@ from rivet_core.config.auth import choose_auth, resolver_fields, usable_resolver
 from rivet_core.config.credentials import register_credentials, register_url_credentials
 from rivet_core.config.document import MAX_BYTES, Document, read_document
 from rivet_core.config.model import (
+    Chunking,
     Config,
     DestinationChoice,
     ExportConfig,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 STATE_VARIABLE: Final = "RIVET_STATE_URL"
 _STATE_FILE: Final = ".rivet_state.db"
+#: Rows of a chunk where the configuration says nothing.
+_CHUNK_ROWS: Final = 500_000
 _QUERY_FIELDS: Final = ("table", "query", "query_file")
 Spec = TypeVar("Spec", DestinationSpec, FormatSpec, SourceSpec)
 
@@ -347,6 +350,13 @@ def _table_value(name: str, table: object) -> str:
     return bare_table_name(table if isinstance(table, str) else None) or name
 
 
+def _chunking(section: ExportSection) -> Chunking:
+    size, count, days = section.chunk_size, section.chunk_count, section.chunk_by_days
+    if size is None and count is None and days is None:
+        size = _CHUNK_ROWS
+    return Chunking(tuple(section.chunk_column or ()), size, count, days, section.parallel)
+
+
 def _export(section: ExportSection, choices: _Choices) -> ExportConfig:
     """Return one export of which nothing is wrong."""
     if choices.format is None or choices.destination is None:
@@ -358,6 +368,7 @@ def _export(section: ExportSection, choices: _Choices) -> ExportConfig:
         table=section.table,
         query=choices.query,
         mode=section.mode,
+        chunking=_chunking(section) if section.mode == "chunked" else None,
         format=choices.format,
         max_file_size=section.max_file_size,
         empty=section.empty,

@@ -100,6 +100,25 @@ class DestinationChoice:
 
 
 @dataclass(frozen=True)
+class Chunking:
+    """How a chunked export is cut; exactly one of ``size``, ``count`` and ``days`` is set.
+
+    Attributes:
+        columns: the key, unique together; empty for the table's primary key.
+        size: rows of one chunk.
+        count: number of chunks of equal size.
+        days: days of one chunk, of a key that is a date or a timestamp.
+        parallel: chunks that are exported at the same time.
+    """
+
+    columns: tuple[str, ...] = ()
+    size: int | None = None
+    count: int | None = None
+    days: int | None = None
+    parallel: int = 1
+
+
+@dataclass(frozen=True)
 class ExportConfig:
     """One export.
 
@@ -107,7 +126,8 @@ class ExportConfig:
         name: unique in the file.
         table: ``table`` or ``schema.table``; ``None`` for a query.
         query: SQL with ``${name}`` binds, from the file or from ``query_file``; ``None`` for a table.
-        mode: how rows are selected.
+        mode: how rows are read.
+        chunking: how a chunked export is cut; ``None`` in other modes.
         format: the file format and its options.
         max_file_size: bytes after which a part rolls over; ``None`` for one part.
         empty: what an empty result leaves, a file without rows or no file.
@@ -120,7 +140,8 @@ class ExportConfig:
     name: str
     table: str | None
     query: str | None = field(repr=False)
-    mode: Literal["full"]
+    mode: Literal["full", "chunked"]
+    chunking: Chunking | None
     format: FormatChoice
     max_file_size: int | None
     empty: Literal["file", "skip"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from rivet_core.api.fields import Size
@@ -13,22 +13,19 @@ from rivet_core.api.fields import Size
 #: Fields of an export that the design has and this release has not.
 UNAVAILABLE_FIELDS: Final = frozenset(
     {
-        "chunk_by_days",
-        "chunk_column",
-        "chunk_count",
-        "chunk_size",
-        "consistency",
         "cursor_column",
         "key",
         "lag",
         "meta_columns",
         "on_schema_drift",
-        "parallel",
         "quality",
         "time_column",
     }
 )
-_UNAVAILABLE_MODES: Final = frozenset({"chunked", "incremental", "time_window"})
+_CHUNKING_FIELDS: Final = frozenset(
+    {"chunk_by_days", "chunk_column", "chunk_count", "chunk_size", "consistency", "parallel"}
+)
+_UNAVAILABLE_MODES: Final = frozenset({"incremental", "time_window"})
 # `manifest-<run id>.json` has to fit into a segment of a key: 200 bytes, 39 of them not the name.
 _MAX_NAME_BYTES: Final = 160
 
@@ -47,7 +44,9 @@ def _check_name(name: str) -> str:
 def _check_mode(mode: object) -> object:
     if mode in _UNAVAILABLE_MODES:
         raise PydanticCustomError(
-            "mode", "mode {mode} is not available in this release", {"mode": mode, "hint": "write mode: full"}
+            "mode",
+            "mode {mode} is not available in this release",
+            {"mode": mode, "hint": "write mode: full or mode: chunked"},
         )
     return mode
 
@@ -92,6 +91,18 @@ def _null_is_text(policy: object) -> object:
 
 
 Text = Annotated[str, AfterValidator(_check_text)]
+KeyColumns = Annotated[
+    Annotated[list[Text], Field(min_length=1)],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+            ]
+        }
+    ),
+]
 
 
 class Section(BaseModel):
@@ -140,8 +151,27 @@ class ExportSection(Section):
         default=None, description="SQL query to export. ${name} is a bind that --param name=value fills."
     )
     query_file: Text | None = Field(default=None, description="File with the SQL query, UTF-8, relative to this file.")
-    mode: Annotated[Literal["full"], BeforeValidator(_check_mode)] = Field(
-        default="full", description="Which rows a run exports: full is all of them."
+    mode: Annotated[Literal["full", "chunked"], BeforeValidator(_check_mode)] = Field(
+        default="full",
+        description="How a run reads the rows: full by one statement into one part, chunked by ranges of a key, each "
+        "into a part of its own.",
+    )
+    chunk_column: KeyColumns | None = Field(
+        default=None,
+        description="The key of the chunks: a column, or a list of columns that are unique together. Default: the "
+        "primary key.",
+    )
+    chunk_size: int | None = Field(
+        default=None, ge=1, description="Rows of one chunk. Default: 500000, where no other size is given."
+    )
+    chunk_count: int | None = Field(default=None, ge=1, description="Number of chunks of equal size.")
+    chunk_by_days: int | None = Field(
+        default=None, ge=1, description="Days of one chunk, of a chunk_column that is a date or a timestamp."
+    )
+    parallel: int = Field(default=1, ge=1, le=64, description="Chunks that are exported at the same time.")
+    consistency: Literal["per_chunk"] = Field(
+        default="per_chunk",
+        description="What the chunks show: per_chunk is the table at the time when each one is read.",
     )
     format: Annotated[
         dict[str, Any], BeforeValidator(lambda value: {"type": value} if isinstance(value, str) else value)
@@ -165,6 +195,22 @@ class ExportSection(Section):
         default="quarantine", description="What happens to the files of the dataset that a successful run replaces."
     )
     destination: dict[str, Any] = Field(description="Where the files go: its type and the fields of that type.")
+
+    @model_validator(mode="after")
+    def _check_chunking(self) -> ExportSection:
+        sizes = [name for name in ("chunk_size", "chunk_count", "chunk_by_days") if getattr(self, name) is not None]
+        if len(sizes) > 1:
+            raise PydanticCustomError(
+                "chunk_sizes", "has {names}", {"names": " and ".join(sizes), "hint": "keep one of them"}
+            )
+        given = self.model_fields_set & _CHUNKING_FIELDS
+        if self.mode != "chunked" and given:
+            raise PydanticCustomError(
+                "not_chunked",
+                "{names} means nothing in mode {mode}",
+                {"names": ", ".join(sorted(given)), "mode": self.mode, "hint": "add mode: chunked"},
+            )
+        return self
 
 
 class RivetSection(Section):

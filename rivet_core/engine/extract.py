@@ -1,8 +1,9 @@
-"""Turns a stream of record batches into committed parts."""
+"""Turns the rows of one chunk into committed parts."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -12,60 +13,22 @@ import pyarrow as pa
 
 from rivet_core.api.errors import DestinationError, PreconditionFailed, SourceError, Transient
 from rivet_core.contract import keys
+from rivet_core.engine.counters import Counters
 from rivet_core.engine.store import commit_writer
-from rivet_core.engine.upload import BUFFER_BYTES, QUEUE_PIECES, HashingSink, buffered
+from rivet_core.engine.upload import HashingSink, buffered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rivet_core.api.destination import Destination
     from rivet_core.api.format import Format
-    from rivet_core.api.source import BatchStream, Query, Source
+    from rivet_core.api.source import BatchStream, Source
+    from rivet_core.engine.chunks import Chunk
+    from rivet_core.engine.memory import MemoryPlan
 
-# What a process needs before the first row: interpreter, pyarrow, SQLAlchemy, pydantic (measured 85 to 115 MB).
-_BASE_BYTES = 110_000_000
-_MAX_GROUP_BYTES = 64_000_000
-_MIN_GROUP_BYTES = 1_000_000
-# Rows as Python objects are about ten times their Arrow size, so few of them are held at a time.
-_MAX_BATCH_BYTES = 4_000_000
-# Two pieces of the smallest size that every object store takes: one in flight, one being filled.
-_MIN_UPLOAD_BYTES = 2 * 5 * (1 << 20)
-_MIN_ROLLING_GROUP_BYTES = 64_000
 _ATTEMPTS = 5
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class MemoryPlan:
-    """How the memory budget is divided.
-
-    Attributes:
-        batch_bytes: bound of one record batch in Arrow bytes.
-        group_bytes: bound of what an encoder holds back (a row group) in Arrow bytes.
-    """
-
-    batch_bytes: int
-    group_bytes: int
-
-    @staticmethod
-    def upload_bytes(budget: int) -> int:
-        """Return what a destination's writer may hold in memory, in bytes."""
-        return max(_MIN_UPLOAD_BYTES, (budget - _BASE_BYTES) // 4)
-
-    @classmethod
-    def divide(cls, budget: int, max_file_size: int | None, *, writer_bytes: int = 0) -> MemoryPlan:
-        """Divide ``budget`` bytes: two row groups, the pieces in flight and a batch as Python objects.
-
-        Args:
-            writer_bytes: what the destination's writer holds (``Destination.buffer_bytes``).
-        """
-        free = budget - _BASE_BYTES - QUEUE_PIECES * BUFFER_BYTES - 10 * _MAX_BATCH_BYTES - writer_bytes
-        group = max(_MIN_GROUP_BYTES, min(_MAX_GROUP_BYTES, free // 2))
-        if max_file_size is not None:
-            # An encoder bounds what it holds back as if nothing could be compressed: the less, the fuller the parts.
-            group = max(_MIN_ROLLING_GROUP_BYTES, min(group, max_file_size // 8))
-        return cls(min(_MAX_BATCH_BYTES, group), group)
 
 
 @dataclass(frozen=True)
@@ -78,23 +41,13 @@ class WrittenPart:
     size_bytes: int
     content_fingerprint: str
     version: str
+    chunk: int = 1
     attempt: int = 1
     checksums: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass
-class Counters:
-    """What progress shows; written by the run's thread, read by the display's."""
-
-    rows: int = 0
-    bytes_written: int = 0
-    parts: int = 0
-    approximate_rows: int | None = None
-    phase: str = "starting"
-
-
 class PartJournal(Protocol):
-    """Records parts in the state while they come to be."""
+    """Records parts in the state while they come to be; called by several threads."""
 
     def reserve(self, key: str, number: int) -> None:
         """A part is about to open."""
@@ -106,9 +59,17 @@ class PartJournal(Protocol):
         """The attempt failed for this reason, and the chunk is about to be read again."""
 
 
+class Stopped(Exception):
+    """Another worker has failed, or the run was interrupted."""
+
+
 @dataclass(frozen=True)
 class PartTarget:
-    """Where parts go and how they are written."""
+    """Where parts go and how they are written.
+
+    Attributes:
+        stop: when it is set, every worker ends at its next batch.
+    """
 
     destination: Destination
     format: Format
@@ -119,87 +80,130 @@ class PartTarget:
     write_empty: bool
     journal: PartJournal
     counters: Counters
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
-def extract(source: Source, query: Query, target: PartTarget, *, first_number: int) -> list[WrittenPart]:
-    """Export one query as one chunk: one part, or several where ``max_file_size`` rolls over.
+class PartNumbers:
+    """Hands out part numbers that nobody has used at the destination, to several workers.
+
+    Args:
+        first: the lowest number that may be free.
+    """
+
+    def __init__(self, target: PartTarget, first: int) -> None:
+        self._target = target
+        self._next = first
+        self._lock = threading.Lock()
+
+    def take(self) -> int:
+        """Return the next number."""
+        with self._lock:
+            while self._target.destination.head(keys.part_name(self._next, self._target.suffix)) is not None:
+                self._next += 1
+            self._next += 1
+            return self._next - 1
+
+
+def extract_chunk(source: Source, chunk: Chunk, target: PartTarget, numbers: PartNumbers) -> list[WrittenPart]:
+    """Export one chunk: into one part, or several where ``max_file_size`` rolls over.
 
     A name that another writer takes while the part is written, and an upload that is lost as a whole, cost a fresh
     read under a higher number: the rows are gone by then, and nothing is ever overwritten.
 
-    Args:
-        first_number: the lowest part number that may be free.
-
     Returns:
-        The committed parts in the order of their rows; empty for an empty result without ``write_empty``.
+        The committed parts in the order of their rows; none for a chunk without rows.
+
+    Raises:
+        Stopped: ``target.stop`` was set.
     """
-    number = first_number
     for attempt in count(1):
-        number = _free_number(target, number)
-        _reset(target.counters)
+        writer = _ChunkWriter(target, chunk, numbers.take(), attempt)
         try:
-            with source.read(query, batch_bytes=target.memory.batch_bytes) as stream:
+            with source.read(chunk.query, batch_bytes=target.memory.batch_bytes) as stream:
                 if not stream.schema.equals(target.schema):
                     raise SourceError(
                         "the columns of the result changed while the export started",
                         hint="somebody alters the table or its data; run the export again",
                     )
-                return _write_chunk(stream, target, number, attempt)
+                return writer.write(stream)
         except (PreconditionFailed, Transient) as error:
+            writer.forget()
             if attempt == _ATTEMPTS:
                 raise
             target.journal.reading_again(error)
-            number += 1
     raise AssertionError("unreachable")
 
 
-def _reset(counters: Counters) -> None:
-    counters.rows = counters.bytes_written = counters.parts = 0
-    counters.phase = "exporting"
+def write_empty_part(chunk: Chunk, target: PartTarget, numbers: PartNumbers) -> WrittenPart:
+    """Write a part with the columns and no rows, for a dataset that has none."""
+    return _ChunkWriter(target, chunk, numbers.take(), attempt=1).write_empty()
 
 
-def _free_number(target: PartTarget, number: int) -> int:
-    while target.destination.head(keys.part_name(number, target.suffix)) is not None:
-        number += 1
-    return number
+class _ChunkWriter:
+    """Writes the rows of one attempt at one chunk, part by part."""
 
+    def __init__(self, target: PartTarget, chunk: Chunk, number: int, attempt: int) -> None:
+        self.target = target
+        self.chunk = chunk
+        self.number = number
+        self.attempt = attempt
+        self._counted = Counters()
 
-def _write_chunk(stream: BatchStream, target: PartTarget, number: int, attempt: int) -> list[WrittenPart]:
-    written: list[WrittenPart] = []
-    part: _OpenPart | None = None
-    try:
-        for batch in stream:
-            if batch.num_rows == 0:
-                continue
-            if part is not None and part.is_full(batch):
+    def write(self, stream: BatchStream) -> list[WrittenPart]:
+        """Write every row; returns the committed parts."""
+        written: list[WrittenPart] = []
+        part: _OpenPart | None = None
+        try:
+            for batch in stream:
+                if self.target.stop.is_set():
+                    raise Stopped
+                if batch.num_rows == 0:
+                    continue
+                if part is not None and part.is_full(batch):
+                    written.append(part.commit())
+                    part = None
+                if part is None:
+                    part = _OpenPart(self, roll=len(written) + 1)
+                part.write(batch)
+            if part is not None:
                 written.append(part.commit())
                 part = None
-            if part is None:
-                part = _OpenPart(target, number, roll=len(written) + 1, attempt=attempt)
-            part.write(batch)
-        if part is None and not written and target.write_empty:
-            part = _OpenPart(target, number, roll=1, attempt=attempt)
-        if part is not None:
-            written.append(part.commit())
-            part = None
-    finally:
-        if part is not None:
+        finally:
+            if part is not None:
+                part.abort()
+        return written
+
+    def write_empty(self) -> WrittenPart:
+        """Write a part without rows."""
+        part = _OpenPart(self, roll=1)
+        try:
+            return part.commit()
+        finally:
             part.abort()
-    return written
+
+    def count(self, *, rows: int = 0, size_bytes: int = 0, parts: int = 0) -> None:
+        """Add to the counters of the run, and remember what was added."""
+        self.target.counters.count(rows=rows, size_bytes=size_bytes, parts=parts)
+        self._counted.count(rows=rows, size_bytes=size_bytes, parts=parts)
+
+    def forget(self) -> None:
+        """Take back what this attempt has counted."""
+        counted = self._counted
+        self.count(rows=-counted.rows, size_bytes=-counted.bytes_written, parts=-counted.parts)
 
 
 class _OpenPart:
     """One part while it is written: encoder -> buffer -> hashing sink -> object writer."""
 
-    def __init__(self, target: PartTarget, number: int, *, roll: int, attempt: int) -> None:
+    def __init__(self, writer: _ChunkWriter, *, roll: int) -> None:
+        target = writer.target
+        self._chunk_writer = writer
         self._target = target
-        self._number = number
-        self._attempt = attempt
-        self._key = keys.part_name(number, target.suffix, roll)
+        self._key = keys.part_name(writer.number, target.suffix, roll)
         self._rows = 0
-        self._bytes_before = target.counters.bytes_written
+        self._counted_bytes = 0
         self._clean_up: list[Callable[[], object]] = []
-        target.journal.reserve(self._key, number)
+        target.journal.reserve(self._key, writer.number)
         try:
             self._writer = target.destination.open_writer(self._key, if_absent=True)
             self._clean_up.append(self._writer.abort)
@@ -221,8 +225,7 @@ class _OpenPart:
     def write(self, batch: pa.RecordBatch) -> None:
         self._encoder.write(batch)
         self._rows += batch.num_rows
-        self._target.counters.rows += batch.num_rows
-        self._target.counters.bytes_written = self._bytes_before + self._sink.size_bytes
+        self._count_bytes(self._sink.size_bytes, rows=batch.num_rows)
 
     def commit(self) -> WrittenPart:
         self._encoder.finish()
@@ -238,16 +241,16 @@ class _OpenPart:
         self._encoder.close()
         part = WrittenPart(
             key=self._key,
-            number=self._number,
+            number=self._chunk_writer.number,
             rows=self._rows,
             size_bytes=info.size_bytes,
             content_fingerprint=digest,
             version=info.version,
-            attempt=self._attempt,
+            chunk=self._chunk_writer.chunk.number,
+            attempt=self._chunk_writer.attempt,
             checksums=dict(info.checksums),
         )
-        self._target.counters.parts += 1
-        self._target.counters.bytes_written = self._bytes_before + info.size_bytes
+        self._count_bytes(info.size_bytes, parts=1)
         self._target.journal.committed(part)
         return part
 
@@ -261,3 +264,7 @@ class _OpenPart:
                 self._clean_up.pop()()
             except Exception as error:  # noqa: BLE001  an encoder's or a writer's, from a plugin
                 logger.warning("%s was not cleaned up after it failed: %s", self._key, error)
+
+    def _count_bytes(self, now: int, *, rows: int = 0, parts: int = 0) -> None:
+        self._chunk_writer.count(rows=rows, size_bytes=now - self._counted_bytes, parts=parts)
+        self._counted_bytes = now

@@ -16,8 +16,11 @@ from rivet_core.contract.fingerprint import fingerprint
 from rivet_core.contract.manifest import MAX_MANIFEST_BYTES, WARN_MANIFEST_BYTES, encode
 from rivet_core.engine import plan
 from rivet_core.engine.certificate import build_manifest
-from rivet_core.engine.extract import Counters, MemoryPlan, PartTarget, WrittenPart, extract
+from rivet_core.engine.chunks import Bounds, Chunk, ChunkPlan, plan_chunks
+from rivet_core.engine.counters import Counters
+from rivet_core.engine.extract import PartTarget, WrittenPart
 from rivet_core.engine.journal import Journal
+from rivet_core.engine.memory import MemoryPlan
 from rivet_core.engine.prefix import look
 from rivet_core.engine.publish import Baseline, Publisher
 from rivet_core.engine.result import ErrorReport, RunResult, error_report, timestamp
@@ -25,10 +28,12 @@ from rivet_core.engine.store import open_store
 from rivet_core.engine.stream import run_stream
 from rivet_core.engine.tidy import TidyPlan, plan_tidying, tidy
 from rivet_core.engine.verify import verify_store
+from rivet_core.engine.workers import extract_all
 from rivet_core.state import PartRow, RunStart, open_state
 
 if TYPE_CHECKING:
     from rivet_core.api.destination import ObjectInfo
+    from rivet_core.api.source import Query, Source, SourceSchema
     from rivet_core.config import Config, ExportConfig
     from rivet_core.contract.manifest import Manifest
     from rivet_core.engine.prefix import PrefixView
@@ -84,6 +89,7 @@ class ExportRun:
         self._registry = registry
         self._state = state
         self._options = options
+        self._workers = export.chunking.parallel if export.chunking else 1
         self._started = datetime.now(UTC)
         self.run_id = keys.make_run_id(export.name, self._started, os.urandom(2))
         self.counters = Counters()
@@ -117,7 +123,7 @@ class ExportRun:
         claimed = choice.spec.capabilities
         with ExitStack() as stack:
             lease = stack.enter_context(self._state.acquire(self._export.name, on_wait=_log_wait))
-            upload_bytes = MemoryPlan.upload_bytes(self._config.memory_budget)
+            upload_bytes = MemoryPlan.upload_bytes(self._config.memory_budget, self._workers)
             store = open_store(choice, self._registry, self._config.base_dir, upload_bytes=upload_bytes)
             destination = stack.enter_context(closing(store))
             self._result.prefix = destination.uri
@@ -204,15 +210,19 @@ class ExportRun:
                 suffix=export.format.spec.suffix,
                 schema=schema.arrow(),
                 memory=MemoryPlan.divide(
-                    self._config.memory_budget, export.max_file_size, writer_bytes=destination.buffer_bytes
+                    self._config.memory_budget,
+                    export.max_file_size,
+                    workers=self._workers,
+                    writer_bytes=destination.buffer_bytes,
                 ),
                 max_file_size=export.max_file_size,
                 write_empty=export.empty == "file",
                 journal=_StateParts(self._state, lease, self.run_id, journal),
                 counters=self.counters,
             )
+            chunks = self._plan_chunks(source, query, schema)
             first = 1 + max(view.highest_part_number(), self._state.highest_part(destination.uri))
-            parts = extract(source, query, target, first_number=first)
+            parts = extract_all(source, chunks.chunks, target, first_number=first, parallel=self._workers)
             return build_manifest(
                 run_id=self.run_id,
                 export=export,
@@ -222,8 +232,15 @@ class ExportRun:
                 table=query.table,
                 compression=format_.compression,
                 schema=schema,
+                chunks=chunks,
                 parts=parts,
             )
+
+    def _plan_chunks(self, source: Source, query: Query, schema: SourceSchema) -> ChunkPlan:
+        if self._export.chunking is None:
+            return ChunkPlan((), (Chunk(1, query, Bounds()),))
+        self.counters.phase = "planning"
+        return plan_chunks(source, query, schema, self._export.chunking)
 
     def _publish(
         self, lease: Lease, publisher: Publisher, content: Manifest, view: PrefixView, journal: Journal
@@ -334,6 +351,7 @@ class _StateParts:
                 content_fingerprint=part.content_fingerprint,
                 version=part.version,
                 attempt=part.attempt,
+                chunk=part.chunk,
             ),
         )
         self._journal.emit("part_committed", key=part.key, rows=part.rows, size_bytes=part.size_bytes)

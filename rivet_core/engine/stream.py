@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from rivet_core.api.errors import UsageError
 from rivet_core.contract import keys
 from rivet_core.engine import plan
-from rivet_core.engine.extract import Counters, MemoryPlan
+from rivet_core.engine.counters import Counters
+from rivet_core.engine.memory import MemoryPlan
 from rivet_core.engine.result import RunResult, error_report, timestamp
 from rivet_core.engine.store import open_stream
 from rivet_core.engine.upload import Sink, buffered

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
-import textwrap
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,13 +15,24 @@ from crash import observer
 from crash.zygote import Zygote
 
 ROWS = 400
+SITUATIONS = [
+    "empty prefix",
+    "published",
+    "published twice, with strangers",
+    "published, superseded parts deleted",
+    "published, in chunks",
+]
+OPTIONS: dict[str, dict[str, object]] = {
+    "published, superseded parts deleted": {"superseded": "delete"},
+    "published, in chunks": {"mode": "chunked", "chunk_size": 150},
+}
 
 
 @pytest.fixture(scope="module")
 def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     directory = tmp_path_factory.mktemp("warm-up")
     write_source(directory / "shop.db", "warm-up")
-    zygote = Zygote(write_config(directory, "quarantine"))
+    zygote = Zygote(write_config(directory))
     yield zygote
     zygote.close()
 
@@ -31,32 +42,30 @@ def write_source(path: Path, generation: str) -> list[dict[str, object]]:
     rows = [(number, f"{generation} {number} " + "x" * 200) for number in range(ROWS)]
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DROP TABLE IF EXISTS orders")
-        connection.execute("CREATE TABLE orders (id INTEGER NOT NULL, note TEXT NOT NULL)")
+        connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT NOT NULL)")
         connection.executemany("INSERT INTO orders VALUES (?, ?)", rows)
     return [{"id": number, "note": note} for number, note in rows]
 
 
-def write_config(directory: Path, superseded: str) -> Path:
+def write_config(directory: Path, **options: object) -> Path:
     config = directory / "rivet.yaml"
-    config.write_text(
-        textwrap.dedent(f"""\
-            source: {{type: sqlite, database: shop.db}}
-            exports:
-              - name: orders
-                table: orders
-                compression: none
-                max_file_size: 64KiB
-                superseded: {superseded}
-                destination: {{type: local, path: out}}
-            """)
-    )
+    export = {
+        "name": "orders",
+        "table": "orders",
+        "compression": "none",
+        "max_file_size": "64KiB",
+        "destination": {"type": "local", "path": "out"},
+        **options,
+    }
+    content = {"source": {"type": "sqlite", "database": "shop.db"}, "exports": [export]}
+    config.write_text(json.dumps(content))  # JSON is YAML
     return config
 
 
 def set_up(directory: Path, zygote: Zygote, situation: str) -> Path:
     """Bring a directory into a situation and return its configuration."""
     directory.mkdir()
-    config = write_config(directory, "delete" if situation == "published, superseded parts deleted" else "quarantine")
+    config = write_config(directory, **OPTIONS.get(situation, {}))
     if situation != "empty prefix":
         write_source(directory / "shop.db", "first")
         assert zygote.run(config, directory / "trace").exit_code == 0
@@ -68,9 +77,6 @@ def set_up(directory: Path, zygote: Zygote, situation: str) -> Path:
         (directory / "out" / "part-000050.parquet").write_bytes(b"untracked")
     write_source(directory / "shop.db", "new")
     return config
-
-
-SITUATIONS = ["empty prefix", "published", "published twice, with strangers", "published, superseded parts deleted"]
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
@@ -88,6 +88,11 @@ class SqlalchemySource(Source):
                 self._backend.failures,
                 self._locator(query, resolved),
             )
+
+    def fetch(self, query: Query) -> Sequence[Sequence[object]]:
+        """Run a small query of the core's own; errors of the driver are mapped."""
+        with self._backend.failures():
+            return super().fetch(query)
 
     def approximate_rows(self, query: Query) -> int | None:
         """Return the engine's estimate for a whole table; ``None`` for any other query."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from rivet_core.api import ConfigError, UsageError
-from rivet_core.config import ConfigProblems, load, resolve
+from rivet_core.config import Chunking, ConfigProblems, load, resolve
 
 MINIMAL = """\
 source: {type: postgres, url: postgresql://reader@db/shop}
@@ -87,7 +87,7 @@ def test_all_problems_at_once_in_the_order_of_the_file(load_text, tmp_path):
           - name: orders
             table: orders
             query: select 1
-            chunk_size: 5
+            cursor_column: id
             compresion: zstd
             format: csv
             compression: zstd
@@ -95,7 +95,7 @@ def test_all_problems_at_once_in_the_order_of_the_file(load_text, tmp_path):
               id: int65
             destination: {type: s3, bucket: x}
           - name: orders
-            mode: chunked
+            mode: incremental
             destination:
               type: bucket
               prefix: "{datum}"
@@ -107,7 +107,7 @@ def test_all_problems_at_once_in_the_order_of_the_file(load_text, tmp_path):
         (1, "source.type"),
         (2, "memory_budget"),
         (4, "exports[0]"),
-        (7, "exports[0].chunk_size"),
+        (7, "exports[0].cursor_column"),
         (8, "exports[0].compresion"),
         (10, "exports[0].compression"),
         (12, "exports[0].columns.id"),
@@ -138,10 +138,13 @@ def test_one_problem_is_the_message_and_its_hint_the_hint(load_text):
     ("line", "field", "message", "hint"),
     [
         ("mode: incremental", "mode", "not available in this release", "mode: full"),
-        ("mode: fast", "mode", "must be 'full'", ""),
+        ("mode: fast", "mode", "must be 'full' or 'chunked'", ""),
+        ("chunk_size: 0", "chunk_size", "greater than or equal to 1", ""),
+        ("chunk_column: []", "chunk_column", "at least 1 item", ""),
         ("quality: {row_count_min: 1}", "quality", "not available in this release", "leave it out"),
-        ("parallel: 4", "parallel", "not available in this release", "leave it out"),
-        ("consistency: snapshot", "consistency", "not available in this release", "leave it out"),
+        ("cursor_column: id", "cursor_column", "not available in this release", "leave it out"),
+        ("consistency: snapshot", "consistency", "per_chunk", ""),
+        ("parallel: 0", "parallel", "greater than or equal to 1", ""),
         ("max_file_size: 0", "max_file_size", "size of at least one byte", "64MiB"),
         ("max_file_size: 5 parsecs", "max_file_size", "size of at least one byte", "64MiB"),
         ("max_file_size: true", "max_file_size", "size of at least one byte", "64MiB"),
@@ -164,6 +167,36 @@ def test_one_wrong_field(problems_of, line, field, message, hint):
     assert (at, name) == (6, f"exports[0].{field}")
     assert message in said
     assert hint in advice
+
+
+@pytest.mark.parametrize(
+    ("lines", "message", "hint"),
+    [
+        ("chunk_size: 5", "chunk_size means nothing in mode full", "mode: chunked"),
+        ("parallel: 2", "parallel means nothing in mode full", "mode: chunked"),
+        ("{mode: chunked, chunk_size: 5, chunk_count: 2}", "chunk_size and chunk_count", "keep one"),
+    ],
+)
+def test_chunks_that_make_no_sense(problems_of, lines, message, hint):
+    added = lines.strip("{}").replace(", ", "\n    ")
+    ((_, name, said, advice),) = problems_of(MINIMAL + f"    {added}\n")
+    assert name == "exports[0]"
+    assert message in said
+    assert hint in advice
+
+
+@pytest.mark.parametrize(
+    ("lines", "chunking"),
+    [
+        ([], Chunking(size=500_000)),
+        (["chunk_column: id", "chunk_count: 3", "parallel: 4"], Chunking(("id",), count=3, parallel=4)),
+        (["chunk_column: [a, b]", "chunk_by_days: 7"], Chunking(("a", "b"), days=7)),
+    ],
+)
+def test_how_chunks_are_cut(load_text, lines, chunking):
+    text = MINIMAL + "".join(f"    {line}\n" for line in ["mode: chunked", *lines])
+    assert load_text(text).exports[0].chunking == chunking
+    assert load_text(MINIMAL).exports[0].chunking is None
 
 
 @pytest.mark.parametrize("name", ["", " a", "a ", ".", "..", ".hidden", "a/b", "a\\b", "a\tb", "{date}", "ä" * 81])

@@ -12,7 +12,11 @@ from rivet_core.api import Query, SourceContext, SourceError
 from rivet_core.builtin.parquet import ParquetConfig, ParquetFormat
 from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
 from rivet_core.builtin.sqlalchemy.source import open_source
-from rivet_core.engine.extract import Counters, MemoryPlan, PartTarget, WrittenPart, extract
+from rivet_core.engine.chunks import Bounds, Chunk
+from rivet_core.engine.counters import Counters
+from rivet_core.engine.extract import PartTarget, WrittenPart
+from rivet_core.engine.memory import MemoryPlan
+from rivet_core.engine.workers import extract_all
 from rivet_local.destination import LocalDestination
 
 
@@ -48,5 +52,5 @@ def test_columns_that_change_after_the_look_are_one_clear_error(tmp_path: Path):
             counters=Counters(),
         )
         with pytest.raises(SourceError, match="changed while the export started"):
-            extract(source, Query("SELECT * FROM orders"), target, first_number=1)
+            extract_all(source, [Chunk(1, Query("SELECT * FROM orders"), Bounds())], target, first_number=1)
     assert not (tmp_path / "out").exists()

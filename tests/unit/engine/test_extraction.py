@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rivet_core.api import StorageFull, Transient
-from rivet_core.engine.extract import MemoryPlan
+from rivet_core.engine.memory import MemoryPlan
 from rivet_core.engine.upload import BUFFER_BYTES, QUEUE_PIECES
 from rivet_local.objects import LocalWriter
 from unit.engine.shop import Shop
@@ -17,11 +17,16 @@ from unit.engine.shop import Shop
 
 @pytest.mark.parametrize("budget", [1, 100_000_000, 200_000_000, 256_000_000, 10**12])
 @pytest.mark.parametrize("max_file_size", [None, 1, 1_000_000, 256_000_000])
-def test_memory_is_divided_within_the_budget(budget: int, max_file_size: int | None) -> None:
-    plan = MemoryPlan.divide(budget, max_file_size)
+@pytest.mark.parametrize("workers", [1, 2, 16])
+@pytest.mark.parametrize("writer_bytes", [0, 40_000_000])
+def test_memory_is_divided_within_the_budget(
+    budget: int, max_file_size: int | None, workers: int, writer_bytes: int
+) -> None:
+    plan = MemoryPlan.divide(budget, max_file_size, workers=workers, writer_bytes=writer_bytes)
     assert 0 < plan.batch_bytes <= plan.group_bytes <= 64_000_000
     # The least that works is not less for a budget below what the interpreter alone takes.
-    assert plan.group_bytes <= 1_000_000 or 2 * plan.group_bytes + QUEUE_PIECES * BUFFER_BYTES < budget
+    one = 2 * plan.group_bytes + QUEUE_PIECES * BUFFER_BYTES + writer_bytes
+    assert plan.group_bytes <= 1_000_000 or workers * one < budget
 
 
 def test_the_default_budget_gives_groups_worth_compressing() -> None:

@@ -1,0 +1,54 @@
+"""How the memory budget of a run is divided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rivet_core.engine.upload import BUFFER_BYTES, QUEUE_PIECES
+
+# What a process needs before the first row: interpreter, pyarrow, SQLAlchemy, pydantic (measured 85 to 115 MB).
+_BASE_BYTES = 110_000_000
+_MAX_GROUP_BYTES = 64_000_000
+_MIN_GROUP_BYTES = 1_000_000
+# Rows as Python objects are about ten times their Arrow size, so few of them are held at a time.
+_MAX_BATCH_BYTES = 4_000_000
+# Ten times a batch is to be at most a third of a worker's memory.
+_BATCH_SHARE = 30
+# Two pieces of the smallest size that every object store takes: one in flight, one being filled.
+_MIN_UPLOAD_BYTES = 2 * 5 * (1 << 20)
+_MIN_ROLLING_GROUP_BYTES = 64_000
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How the memory budget is divided.
+
+    Attributes:
+        batch_bytes: bound of one record batch in Arrow bytes.
+        group_bytes: bound of what an encoder holds back (a row group) in Arrow bytes.
+    """
+
+    batch_bytes: int
+    group_bytes: int
+
+    @staticmethod
+    def upload_bytes(budget: int, workers: int = 1) -> int:
+        """Return what one writer of a destination may hold in memory, in bytes."""
+        return max(_MIN_UPLOAD_BYTES, (budget - _BASE_BYTES) // workers // 4)
+
+    @classmethod
+    def divide(cls, budget: int, max_file_size: int | None, *, workers: int = 1, writer_bytes: int = 0) -> MemoryPlan:
+        """Divide ``budget`` bytes: for each worker two row groups, the pieces in flight and a batch as Python objects.
+
+        Args:
+            workers: chunks that are exported at the same time.
+            writer_bytes: what the destination's writer holds (``Destination.buffer_bytes``).
+        """
+        share = (budget - _BASE_BYTES) // workers
+        batch = min(_MAX_BATCH_BYTES, max(_MIN_GROUP_BYTES, share // _BATCH_SHARE))
+        free = share - QUEUE_PIECES * BUFFER_BYTES - 10 * batch - writer_bytes
+        group = max(_MIN_GROUP_BYTES, min(_MAX_GROUP_BYTES, free // 2))
+        if max_file_size is not None:
+            # An encoder bounds what it holds back as if nothing could be compressed: the less, the fuller the parts.
+            group = max(_MIN_ROLLING_GROUP_BYTES, min(group, max_file_size // 8))
+        return cls(min(batch, group), group)

@@ -1,0 +1,71 @@
+"""Exports all chunks of a query, several at the same time; the first failure ends all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+from rivet_core.engine.extract import PartNumbers, Stopped, WrittenPart, extract_chunk, write_empty_part
+
+if TYPE_CHECKING:
+    from rivet_core.api.source import Source
+    from rivet_core.engine.chunks import Chunk
+    from rivet_core.engine.extract import PartTarget
+
+
+def extract_all(
+    source: Source, chunks: Sequence[Chunk], target: PartTarget, *, first_number: int, parallel: int = 1
+) -> list[WrittenPart]:
+    """Export every chunk.
+
+    Args:
+        first_number: the lowest part number that may be free.
+        parallel: chunks at the same time, each on a connection and in a thread of its own.
+
+    Returns:
+        The committed parts in the order of their rows; none for an empty result without ``write_empty``.
+    """
+    numbers = PartNumbers(target, first_number)
+    target.counters.phase = "exporting"
+    if parallel == 1 or len(chunks) == 1:
+        written = [part for chunk in chunks for part in extract_chunk(source, chunk, target, numbers)]
+    else:
+        written = _extract_parallel(source, chunks, target, numbers, parallel)
+    if not written and target.write_empty:
+        written = [write_empty_part(chunks[0], target, numbers)]
+    return written
+
+
+def _extract_parallel(
+    source: Source, chunks: Sequence[Chunk], target: PartTarget, numbers: PartNumbers, parallel: int
+) -> list[WrittenPart]:
+    done: dict[int, list[WrittenPart]] = {}
+
+    def work(chunk: Chunk) -> None:
+        done[chunk.number] = extract_chunk(source, chunk, target, numbers)
+
+    waiting = iter(chunks)
+    with ThreadPoolExecutor(parallel, thread_name_prefix="rivet-chunk") as pool:
+        running = {pool.submit(work, chunk) for chunk in _take(waiting, parallel)}
+        try:
+            while running:
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                _raise_first(ended)
+                running |= {pool.submit(work, chunk) for chunk in _take(waiting, len(ended))}
+        except BaseException:
+            target.stop.set()
+            wait(running)
+            raise
+    return [part for chunk in chunks for part in done[chunk.number]]
+
+
+def _take(chunks: Iterator[Chunk], number: int) -> list[Chunk]:
+    return [chunk for _, chunk in zip(range(number), chunks, strict=False)]
+
+
+def _raise_first(ended: set[Future[None]]) -> None:
+    """Raise what ended a worker; that one was stopped because of another one is no news."""
+    errors = [error for future in ended if (error := future.exception()) is not None]
+    if errors:
+        raise next((error for error in errors if not isinstance(error, Stopped)), errors[0])

@@ -1,0 +1,160 @@
+"""Chunks of a query on SQLite: together every row once, whatever the keys are like."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rivet_core.api import Query, QueryError, SourceContext
+from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
+from rivet_core.builtin.sqlalchemy.source import SqlalchemySource, open_source
+from rivet_core.config import Chunking
+from rivet_core.engine.chunks import ChunkPlan, plan_chunks
+
+INTEGERS = st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 5)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4)
+DATES = st.dates().map(str)
+SEVERAL_TIMES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+class Table:
+    """A table ``t (a, b, n)`` in a file of its own, ``n`` counting the rows."""
+
+    def __init__(self, path: Path, types: str, rows: list[tuple[object, object]]) -> None:
+        path.unlink(missing_ok=True)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(f"CREATE TABLE t ({types})")
+            connection.executemany("INSERT INTO t VALUES (?, ?, ?)", [(*row, n) for n, row in enumerate(rows)])
+        self.source: SqlalchemySource = open_source(
+            SqlalchemyConfig(dialect="sqlite", database=str(path)), SourceContext(path.parent)
+        )
+
+    def plan(self, chunking: Chunking, query: Query | None = None) -> ChunkPlan:
+        query = query or self.source.table_query("t")
+        return plan_chunks(self.source, query, self.source.describe(query), chunking)
+
+    def read(self, plan: ChunkPlan) -> list[list[int]]:
+        """Return the rows of every chunk."""
+        chunks = []
+        for chunk in plan.chunks:
+            with self.source.read(chunk.query, batch_bytes=1_000_000) as stream:
+                chunks.append([n for batch in stream for n in batch.column("n").to_pylist()])
+        return chunks
+
+
+def check(chunks: list[list[int]], rows: int) -> None:
+    assert Counter(n for chunk in chunks for n in chunk) == Counter(range(rows))
+
+
+@SEVERAL_TIMES
+@given(keys=st.sets(INTEGERS, max_size=30) | st.sets(st.integers(0, 40), max_size=30), size=st.integers(1, 12))
+def test_unique_integers(tmp_path: Path, keys: set[int], size: int):
+    rows = [(key, None) for key in keys]
+    table = Table(tmp_path / "db", "a BIGINT PRIMARY KEY NOT NULL, b TEXT, n INTEGER", rows)
+    with closing(table.source):
+        plan = table.plan(Chunking(size=size))
+        chunks = table.read(plan)
+    check(chunks, len(rows))
+    assert all(len(chunk) <= size for chunk in chunks)
+    assert len(chunks) == max(1, -(-len(rows) // size))
+    ordered = [rows[n][0] for chunk in chunks for n in sorted(chunk, key=lambda n: rows[n][0])]
+    assert ordered == sorted(keys)
+    assert plan.low == (min(keys) if keys else None)
+
+
+@SEVERAL_TIMES
+@given(keys=st.lists(st.none() | TEXTS | st.sampled_from("ab"), max_size=30), size=st.integers(1, 12))
+def test_texts_that_repeat_and_are_missing(tmp_path: Path, keys: list[str | None], size: int):
+    table = Table(tmp_path / "db", "a TEXT, b TEXT, n INTEGER", [(key, None) for key in keys])
+    with closing(table.source):
+        plan = table.plan(Chunking(columns=("a",), size=size))
+        chunks = table.read(plan)
+    check(chunks, len(keys))
+    if any(key is not None for key in keys):
+        assert plan.chunks[-1].bounds.nulls
+        assert sorted(chunks[-1]) == [n for n, key in enumerate(keys) if key is None]
+
+
+@SEVERAL_TIMES
+@given(
+    keys=st.sets(st.tuples(st.integers(-3, 3), TEXTS | st.sampled_from("abc")), max_size=30), size=st.integers(1, 12)
+)
+def test_keys_of_two_columns(tmp_path: Path, keys: set[tuple[int, str]], size: int):
+    types = "a INTEGER NOT NULL, b TEXT NOT NULL, n INTEGER, PRIMARY KEY (a, b)"
+    table = Table(tmp_path / "db", types, list(keys))
+    with closing(table.source):
+        chunks = table.read(table.plan(Chunking(size=size)))
+    check(chunks, len(keys))
+    assert all(len(chunk) <= size for chunk in chunks)
+
+
+@SEVERAL_TIMES
+@given(keys=st.lists(DATES, max_size=20), days=st.integers(30, 400_000), with_time=st.booleans())
+def test_days(tmp_path: Path, keys: list[str], days: int, with_time: bool):
+    keys = [f"{key} 23:59:59" for key in keys] if with_time else keys
+    table = Table(tmp_path / "db", "a DATE NOT NULL, b TEXT, n INTEGER", [(key, None) for key in keys])
+    query = Query("SELECT * FROM t" if not with_time else "SELECT CAST(a AS TEXT) AS a, n FROM t")
+    with closing(table.source):
+        plan = table.plan(Chunking(columns=("a",), days=days), query)
+        check(table.read(plan), len(keys))
+
+
+def test_a_month_is_cut_into_weeks(tmp_path: Path):
+    keys = [f"2026-11-{day:02}" for day in range(1, 31)]
+    table = Table(tmp_path / "db", "a DATE NOT NULL, b TEXT, n INTEGER", [(key, None) for key in keys])
+    with closing(table.source):
+        chunks = table.read(table.plan(Chunking(columns=("a",), days=7)))
+    assert [len(chunk) for chunk in chunks] == [7, 7, 7, 7, 2]
+
+
+def test_a_number_of_chunks(tmp_path: Path):
+    table = Table(tmp_path / "db", "a INTEGER PRIMARY KEY, b TEXT, n INTEGER", [(10**n, None) for n in range(10)])
+    with closing(table.source):
+        chunks = table.read(table.plan(Chunking(count=4)))
+    assert [len(chunk) for chunk in chunks] == [3, 3, 3, 1]
+
+
+def test_rows_that_arrive_beyond_the_largest_key_are_left_to_the_next_run(tmp_path: Path):
+    table = Table(tmp_path / "db", "a INTEGER PRIMARY KEY, b TEXT, n INTEGER", [(n, None) for n in range(10)])
+    with closing(table.source):
+        plan = table.plan(Chunking(size=4))
+        with closing(sqlite3.connect(tmp_path / "db")) as connection, connection:
+            connection.executemany("INSERT INTO t VALUES (?, NULL, ?)", [(-1, 10), (10, 11), (1000, 12)])
+        assert sorted(n for chunk in table.read(plan) for n in chunk) == list(range(11))
+
+
+def test_the_query_s_own_binds_and_comments_stay(tmp_path: Path):
+    table = Table(tmp_path / "db", "a INTEGER PRIMARY KEY, b TEXT, n INTEGER", [(n, "x%") for n in range(10)])
+    query = Query("SELECT a, n FROM t WHERE b LIKE ${like} AND a <> 5 -- the end", {"like": "x%"})
+    with closing(table.source):
+        chunks = table.read(table.plan(Chunking(columns=("a",), size=4), query))
+    assert [sorted(chunk) for chunk in chunks if chunk] == [[0, 1, 2, 3], [4, 6, 7, 8], [9]]
+
+
+@pytest.mark.parametrize(
+    ("types", "chunking", "message"),
+    [
+        ("a INTEGER, b TEXT, n INTEGER", Chunking(size=1), "t has no primary key"),
+        ("a INTEGER, b TEXT, n INTEGER", Chunking(columns=("c",), size=1), "no column c"),
+        ("a REAL NOT NULL, b TEXT, n INTEGER", Chunking(columns=("a",), size=1), "cannot be cut by a"),
+        ("a INTEGER NOT NULL, b TEXT, n INTEGER", Chunking(columns=("a", "b"), size=1), "b may be NULL"),
+        ("a INTEGER NOT NULL, b TEXT, n INTEGER", Chunking(columns=("a",), days=1), "chunk_by_days needs a date"),
+    ],
+)
+def test_a_key_that_cannot_bound_chunks_is_refused(tmp_path: Path, types: str, chunking: Chunking, message: str):
+    table = Table(tmp_path / "db", types, [(1, "x")])
+    with closing(table.source), pytest.raises(QueryError, match=message) as caught:
+        table.plan(chunking)
+    assert caught.value.hint
+
+
+def test_too_many_chunks_are_refused(tmp_path: Path):
+    table = Table(tmp_path / "db", "a DATE NOT NULL, b TEXT, n INTEGER", [("0001-01-01", ""), ("9999-12-31", "")])
+    with closing(table.source), pytest.raises(QueryError, match="100000 chunks"):
+        table.plan(Chunking(columns=("a",), days=7))
