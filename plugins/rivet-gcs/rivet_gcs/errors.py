@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Final
 
 import requests
+import urllib3
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
 
@@ -34,6 +35,8 @@ _SAID_CHARACTERS: Final = 300
 _RATE_LIMITS: Final = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
 _HELD_BACK: Final = frozenset({"retentionPolicyNotMet", "objectUnderActiveHold"})
 _TRANSIENT: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+#: The SDK lets some errors of the layers below pass; for a body that breaks off those of urllib3.
+_FOREIGN: Final = (GoogleAPICallError, GoogleAuthError, requests.RequestException, urllib3.exceptions.HTTPError)
 _CLOCK: Final = "check the machine's clock: Google refuses a signature that is minutes off (rivet doctor compares)"
 _BUCKET: Final = "create the bucket, or correct bucket in the configuration; Rivet never creates one"
 
@@ -58,7 +61,7 @@ def google_errors(action: Action) -> Iterator[None]:
     """Raise every error of Google's libraries and of the HTTP transport in the block as ``translate`` names it."""
     try:
         yield
-    except (GoogleAPICallError, GoogleAuthError, requests.RequestException) as error:
+    except _FOREIGN as error:
         raise translate(error, action) from error
 
 
@@ -85,7 +88,8 @@ def translate(error: Exception, action: Action) -> RivetError:
 
 def _answered(error: GoogleAPICallError, action: Action) -> DestinationError:
     """Return the error for an answer of the service."""
-    status, reason, said = int(error.code or 0), _reason(error), _said(error)
+    status = int(error.code or 0)
+    reason, said = _details(error)
     message = f"cannot {action.text}: {said}"
     if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR or reason in _RATE_LIMITS:
         headers = getattr(error.response, "headers", {})
@@ -145,23 +149,17 @@ def _not_logged_in(error: GoogleAuthError, action: Action) -> RivetError:
     )
 
 
-def _reason(error: GoogleAPICallError) -> str:
-    return next((str(item["reason"]) for item in error.errors or () if isinstance(item, dict) and "reason" in item), "")
-
-
-def _said(error: GoogleAPICallError) -> str:
-    """Return the service's own words; the library's message would begin with the URL."""
-    for item in error.errors or ():
-        if isinstance(item, dict) and item.get("message"):
-            return _short(str(item["message"]))
-    if isinstance(error.response, requests.Response) and error.response.status_code:
-        try:
-            document = error.response.json()
-            return _short(str(document["error"]["message"]))
-        except (ValueError, LookupError, TypeError):
-            text = error.response.text.strip()
-            return _short(f"status {error.response.status_code} {text}".strip())
-    return f"status {int(error.code or 0)}"
+def _details(error: GoogleAPICallError) -> tuple[str, str]:
+    """Return the reason and the words of the service; the library's own message would begin with the URL."""
+    answer = error.response
+    if not isinstance(answer, requests.Response):
+        return "", f"status {int(error.code or 0)}"
+    try:
+        described = answer.json()["error"]
+        reasons = [str(item.get("reason", "")) for item in described.get("errors", ())]
+        return next(iter(reasons), ""), _short(str(described["message"]))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return "", _short(f"status {answer.status_code} {answer.text}")
 
 
 def _short(text: str) -> str:

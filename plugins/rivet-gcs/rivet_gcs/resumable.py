@@ -19,6 +19,7 @@ import requests
 from google.api_core.exceptions import from_http_response
 
 from rivet_core.api import NotFound, ObjectInfo, PreconditionFailed, RivetError, Transient, register_secret, retry
+from rivet_gcs.config import CHUNK_BYTES
 from rivet_gcs.errors import google_errors
 
 if TYPE_CHECKING:
@@ -111,12 +112,11 @@ class ResumableUpload:
                 while (skip := self._confirmed - begin) < len(piece):
                     if done := self._put(piece[skip:], self._range(len(piece) - skip, total), begin, final=total):
                         return done
+                    if self._confirmed - begin <= skip:
+                        raise Transient(f"cannot {self._action.text}: the service keeps none of what it is sent")
             except Transient:
                 lost = True
                 raise
-            if total is not None:
-                lost = True
-                raise Transient(f"cannot {self._action.text}: the service has all bytes and does not end the upload")
             return None
 
         try:
@@ -155,7 +155,8 @@ class ResumableUpload:
             )
             if answer.status_code == _INCOMPLETE:
                 stored = _RANGE.fullmatch(answer.headers.get("Range", ""))
-                self._confirmed = int(stored[1]) + 1 if stored else 0
+                # What is sent again is ignored, and gcp-storage-emulator says 0-0 when it has nothing.
+                self._confirmed = (int(stored[1]) + 1) // CHUNK_BYTES * CHUNK_BYTES if stored else 0
                 if self._confirmed < begin:
                     raise NotFound(f"{self._action.text}: bytes that were confirmed are gone")
                 return None
