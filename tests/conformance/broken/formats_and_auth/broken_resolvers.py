@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from rivet_core.api import AuthResolverSpec, ConfigError, Credential, DestinationSpec, Secret
+from rivet_core.api import AuthResolverSpec, ConfigError, Credential, DestinationSpec, NativeAuth, Secret
 from rivet_core.hookspecs import hookimpl
 
 
@@ -101,6 +101,53 @@ class Traceback(SoundProvider):
         return Credential("token", {"token": self.wrap(token)}, Vault.expires_at)
 
 
+class Session:
+    """What an SDK would keep and refresh by itself."""
+
+    def __init__(self, token: str) -> None:
+        self.token = Secret(token)
+
+
+class TalkativeSession(Session):
+    """The debugging aid of an SDK."""
+
+    def __repr__(self) -> str:
+        return f"Session({self.token.reveal()})"
+
+
+class SoundNative:
+    """Hands on the session of an SDK."""
+
+    session: type[Session] = Session
+
+    @classmethod
+    def resolve(cls, fields: Mapping[str, object], destination_type: str) -> object:
+        (path,) = map(str, fields.values())
+        if path != Vault.path:
+            raise ConfigError(f"there is nothing at {path}", hint="check the path")
+        return cls.hand_on(cls.session(Vault.token), path)
+
+    @classmethod
+    def hand_on(cls, session: Session, path: str) -> object:
+        return NativeAuth(session, f"the session of {path}")
+
+
+class NativeShowsSecret(SoundNative):
+    session = TalkativeSession
+
+
+class NativeHandsOnNothing(SoundNative):
+    @classmethod
+    def hand_on(cls, session: Session, path: str) -> object:
+        return NativeAuth(None, f"the session of {path}")
+
+
+class NativeNamesToken(SoundNative):
+    @classmethod
+    def hand_on(cls, session: Session, path: str) -> object:
+        return NativeAuth(session, f"the session of {path} with {session.token.reveal()}")
+
+
 RESOLVERS: dict[str, type[SoundProvider]] = {
     "sound": SoundProvider,
     "ignores-force": IgnoresForce,
@@ -108,6 +155,13 @@ RESOLVERS: dict[str, type[SoundProvider]] = {
     "plain-text": PlainText,
     "leaky-identity": LeakyIdentity,
     "traceback": Traceback,
+}
+
+NATIVE: dict[str, type[SoundNative]] = {
+    "sound-native": SoundNative,
+    "native-shows-secret": NativeShowsSecret,
+    "native-hands-on-nothing": NativeHandsOnNothing,
+    "native-names-token": NativeNamesToken,
 }
 
 
@@ -133,8 +187,8 @@ def rivet_auth_resolvers() -> list[AuthResolverSpec]:
             destinations=frozenset({"cloud"}),
             summary="Tokens from a vault, for tests of the tests",
             selects_on=frozenset({f"{name}_path"}),
-            produces="token",
+            produces="native" if name in NATIVE else "token",
             factory=f"{__name__}:{class_.__name__}.resolve",
         )
-        for name, class_ in RESOLVERS.items()
+        for name, class_ in [*RESOLVERS.items(), *NATIVE.items()]
     ]

@@ -1,4 +1,4 @@
-"""What the authors of the plugins in ``broken_formats``, ``broken_resolvers`` and ``broken_sources`` would write."""
+"""What the authors of the plugins in the four modules ``broken_…`` here would write."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 from broken_formats import FORMATS
-from broken_resolvers import RESOLVERS, Vault
+from broken_resolvers import NATIVE, RESOLVERS, Vault
 from broken_sources import SOURCES
+from broken_streams import STREAMS, Receiver
 
-from rivet_core.testing import AuthHarness, AuthSuite, FormatSuite, SourceHarness, SourceSuite
+from rivet_core.testing import (
+    AuthHarness,
+    AuthSuite,
+    FormatSuite,
+    SourceHarness,
+    SourceSuite,
+    StreamHarness,
+    StreamSuite,
+)
 
 
 class ResolverSuite(AuthSuite):
@@ -29,6 +38,12 @@ class ResolverSuite(AuthSuite):
         )
 
 
+class ReceiverSuite(StreamSuite):
+    @pytest.fixture
+    def harness(self) -> StreamHarness:
+        return StreamHarness(receive=Receiver.listening, gone=Receiver.gone, full=Receiver.full)
+
+
 class SqliteSuite(SourceSuite):
     @pytest.fixture
     def harness(self, tmp_path: Path) -> Iterator[SourceHarness]:
@@ -41,7 +56,9 @@ class SqliteSuite(SourceSuite):
 
 for name in FORMATS:
     globals()[f"TestFormat {name}"] = type(f"TestFormat {name}", (FormatSuite,), {"format": name})
-for name in RESOLVERS:
+for name in [*RESOLVERS, *NATIVE]:
     globals()[f"TestResolver {name}"] = type(f"TestResolver {name}", (ResolverSuite,), {"resolver": name})
+for name in STREAMS:
+    globals()[f"TestStream {name}"] = type(f"TestStream {name}", (ReceiverSuite,), {"destination": name})
 for name in SOURCES:
     globals()[f"TestSource {name}"] = type(f"TestSource {name}", (SqliteSuite,), {"source": name})

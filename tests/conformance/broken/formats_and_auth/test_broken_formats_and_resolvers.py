@@ -1,4 +1,4 @@
-"""Formats, sources and auth resolvers that are broken on purpose fail the kit, by the tests that name the cause."""
+"""Formats, sources, streams and auth resolvers that are broken on purpose fail the kit, by the tests that name why."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ ENTRY_POINTS = """\
 broken-formats = broken_formats
 broken-resolvers = broken_resolvers
 broken-sources = broken_sources
+broken-streams = broken_streams
 """
 METADATA = "Metadata-Version: 2.1\nName: rivet-broken\nVersion: 0.1\n"
 
@@ -45,6 +46,18 @@ FAILS = {
     "cloud/plain-text": ("A-GET-1 A-SECRET-1 A-SECRET-2", "each a Secret"),
     "cloud/leaky-identity": ("A-IDENTITY-1", "the name of a variable"),
     "cloud/traceback": ("A-ERROR-1", "raise ConfigError"),
+    "cloud/native-shows-secret": ("A-SECRET-1", "keep no other copy"),
+    "cloud/native-hands-on-nothing": ("A-KIND-1", "Credential.kind is what produces says"),
+    "cloud/native-names-token": ("A-IDENTITY-1 A-SECRET-1", "the name of a variable"),
+    "stream-claims-conditions": ("O-SPEC-1", "default Capabilities()"),
+    "stream-takes-a-part": ("O-BYTES-2", "returns how much it took"),
+    "stream-in-text-mode": ("O-BYTES-1 O-BYTES-2 O-RUN-1", "to a binary stream"),
+    "stream-forgets-the-end": (
+        "O-BYTES-1 O-BYTES-2 O-CLOSE-1 O-CLOSE-2 O-RUN-1",
+        "when everything has gone out",
+    ),
+    "stream-hangs-up": ("O-CLOSE-2", "not the process's own"),
+    "stream-hides-failures": ("O-FAIL-1 O-FAIL-2", "takes nothing more"),
 }
 
 
@@ -71,7 +84,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     return {suite["name"]: suite for suite in json.loads(report.read_text())["suites"]}
 
 
-@pytest.mark.parametrize("name", ["sound", "sound-source", "cloud/sound"])
+@pytest.mark.parametrize("name", ["sound", "sound-source", "sound-stream", "cloud/sound", "cloud/sound-native"])
 def test_the_sound_one_passes(verdicts: dict[str, dict[str, Any]], name: str) -> None:
     failed = [(test["id"], test["failures"]) for test in verdicts[name]["tests"] if test["outcome"] == "failed"]
     assert failed == []
