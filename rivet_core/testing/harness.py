@@ -24,7 +24,8 @@ class Harness:
         config: returns the destination's fields in ``rivet.yaml`` for a prefix, without ``type``.
         get: returns an object's bytes, or ``None`` if there is none.
         put: writes an object, over another one if need be.
-        list: returns the key of every object under the prefix, recursively.
+        list: returns the key of every object under the prefix, recursively. Uploads that ``pending_uploads`` lists are
+            no objects yet; a plugin that claims ``pending="self_expiring"`` keeps nothing else, so nothing is left out.
         delete: deletes an object; absent is fine.
         secrets: values that no ``repr``, message or log may show; the credentials in use among them.
         faults: opens a block in which the store behaves badly; ``None`` if it cannot be made to, and
