@@ -16,7 +16,8 @@ class Encoder(ABC):
     """Writes the record batches of one part to a sink, used from one thread.
 
     The encoder may hold batches back (a row group in Arrow) but never the whole part, and writes nothing that a
-    reader would take for a complete file before ``finish``.
+    reader would take for a complete file before ``finish``. Where a format has no end mark, as CSV, every prefix that
+    ends with a row looks complete: there only the destination's commit and the size in the manifest tell.
     """
 
     @abstractmethod

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.errors import InvalidArgument
 
 DEFAULT: Final = "rivet"
 THOROUGH: Final = "thorough"
 
 # Requests to a store take their time, whatever hypothesis finds too slow.
-_PATIENT: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+# A failure is made short and shown once: nothing is run only to explain it, and the shortest one is enough.
+_PATIENT: Final = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+    report_multiple_bugs=False,
+)
 _PROFILES: Final = {
     # The same examples each time: a verdict that is published can be repeated.
     DEFAULT: settings(_PATIENT, max_examples=20, stateful_step_count=15, derandomize=True, database=None),

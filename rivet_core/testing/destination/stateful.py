@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Literal
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -21,7 +22,7 @@ from rivet_core.api import (
     PreconditionFailed,
 )
 from rivet_core.testing.catalog import proves
-from rivet_core.testing.destination.story import Story, machine_settings
+from rivet_core.testing.destination.story import Story
 from rivet_core.testing.harness import Harness
 from rivet_core.testing.profiles import kit_settings
 
@@ -55,9 +56,7 @@ class StatefulTests:
 
         run_state_machine_as_test(
             Machine,
-            settings=machine_settings(
-                max_examples=6 * kit_settings().max_examples, stateful_step_count=kit_settings().stateful_step_count
-            ),
+            settings=settings(kit_settings(), max_examples=6 * kit_settings().max_examples),
         )
 
 

@@ -1,13 +1,9 @@
-"""The steps that led to a failure, told with it, and how far a machine searches for short ones."""
+"""The steps that led to a failure, told with it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from hypothesis import Phase, settings
-
-from rivet_core.testing.profiles import kit_settings
 
 
 class Story:
@@ -29,17 +25,3 @@ class Story:
             steps = (f"  {number}. {step}" for number, step in enumerate(self._steps, start=1))
             error.add_note("\n".join(("scenario, from a fresh prefix:", *steps)))
             raise
-
-
-def machine_settings(*, max_examples: int, stateful_step_count: int) -> settings:
-    """Return the kit's settings for a machine whose steps take their time.
-
-    One failure is made short, instead of every distinct one, and nothing is run only to explain it: the story does.
-    """
-    return settings(
-        kit_settings(),
-        max_examples=max_examples,
-        stateful_step_count=stateful_step_count,
-        report_multiple_bugs=False,
-        phases=[phase for phase in Phase if phase is not Phase.explain],
-    )

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -17,7 +18,6 @@ from rivet_core.testing.catalog import proves
 from rivet_core.testing.destination.crash import Disturbance, Fate
 from rivet_core.testing.destination.observer import Snapshot, part_keys
 from rivet_core.testing.destination.scenario import Scenario, Workbench
-from rivet_core.testing.destination.story import machine_settings
 from rivet_core.testing.harness import Harness
 from rivet_core.testing.profiles import kit_settings
 from rivet_core.testing.suite import not_applicable
@@ -141,7 +141,8 @@ class TrustTests:
 
         run_state_machine_as_test(
             Machine,
-            settings=machine_settings(
+            settings=settings(
+                kit_settings(),
                 max_examples=kit_settings().max_examples // 2,
                 stateful_step_count=kit_settings().stateful_step_count // 2,
             ),
