@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from rivet_core.api import ObjectInfo, PreconditionFailed, Transient, retry
-from rivet_s3.errors import UploadGone, s3_errors
+from rivet_s3.errors import Unexplained, UploadGone, s3_errors
 
 if TYPE_CHECKING:
     from rivet_s3.signing import Signer
@@ -88,6 +88,28 @@ class Bucket:
             if unknown and (found := _looked(look, error)) is not None:
                 return found
             raise
+
+    def explain(self, operation: str, action: str, **parameters: Any) -> None:
+        """Make a request whose refusal has a reason, after one whose refusal had none; its answer does not matter.
+
+        Raises:
+            DestinationError: the reason.
+        """
+        answer = self.request(operation, action, **parameters)
+        if "Body" in answer:
+            answer["Body"].close()
+
+    def head(self, action: str) -> Any:
+        """Look at the bucket itself.
+
+        Raises:
+            NotFound: it does not exist.
+        """
+        try:
+            return self.request("head_bucket", action)
+        except Unexplained:
+            self.explain("list_objects_v2", action, MaxKeys=1)
+            return self.request("head_bucket", action)
 
     def close(self) -> None:
         """Close the connections."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,14 @@ class Login:
     signer: Signer | None
     profile: str | None
     identity: str
+
+    def expiry(self) -> datetime | None:
+        """Return when the keys are over, as far as that is known."""
+        return self.signer.expiry() if self.signer else None
+
+    def temporary(self) -> bool:
+        """Whether the keys are over some time and nobody refreshes them."""
+        return self.signer is not None and self.signer.temporary()
 
 
 def log_in(auth: Provider | NativeAuth | None) -> Login:

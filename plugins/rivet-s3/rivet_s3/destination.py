@@ -21,6 +21,7 @@ from rivet_core.api import (
     PreconditionFailed,
 )
 from rivet_s3.bucket import Bucket
+from rivet_s3.checks import check_all
 from rivet_s3.client import log_in, open_client
 from rivet_s3.copying import copy_object
 from rivet_s3.digests import digest, version_of
@@ -192,8 +193,8 @@ class S3Destination(Destination):
             return
 
     def check(self) -> Iterator[Check]:
-        """Yield what is known of the bucket and the login."""
-        yield Check("identity", "ok", self._login.identity)
+        """Yield who logs in, and whether bucket, region, clock, lifecycle rules and server are as they should be."""
+        return check_all(self._objects, self._login)
 
     def close(self) -> None:
         """End the threads and close the connections."""

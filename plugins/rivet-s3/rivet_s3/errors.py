@@ -28,7 +28,7 @@ from rivet_core.api import (
 
 _CLOCK: Final = "set this machine's clock: S3 refuses requests that are signed more than 15 minutes off"
 _KEYS: Final = "check the access key and the secret key; `rivet doctor` shows which ones are in use"
-_RENEW: Final = "get new credentials and run the command again with --resume"
+_RENEW: Final = "get new credentials and run the command again"
 _DIGEST: Final = "the bytes were damaged on their way; nothing was recorded, run the export again"
 _REGION: Final = "set region to the bucket's own; `rivet doctor` shows it"
 
@@ -39,6 +39,10 @@ class UploadGone(DestinationError):
 
 class RangeEmpty(DestinationError):
     """The range begins behind the end of the object."""
+
+
+class Unexplained(DestinationError):
+    """An answer to HEAD, which has no body that would say why it was refused."""
 
 
 #: By S3's error code, or by the status where an answer has no body (HEAD).
@@ -55,7 +59,6 @@ _KINDS: Final[dict[str, tuple[type[DestinationError], str]]] = {
     "OperationAborted": (Transient, ""),
     "AccessDenied": (PermissionDenied, ""),
     "AllAccessDisabled": (PermissionDenied, ""),
-    "403": (PermissionDenied, ""),
     "401": (PermissionDenied, ""),
     "AccountProblem": (PermissionDenied, "ask AWS about the account"),
     "InvalidAccessKeyId": (PermissionDenied, _KEYS),
@@ -80,6 +83,8 @@ _KINDS: Final[dict[str, tuple[type[DestinationError], str]]] = {
     "InvalidObjectState": (DestinationError, "the object is archived; restore it, or export to another prefix"),
     "NotImplemented": (DestinationError, "the store does not support an option; leave it out"),
 }
+#: Codes that the SDK makes up from the status: an expired token is a 400, a wrong signature a 403.
+_UNEXPLAINED: Final = {"400", "403"}
 _TRANSIENT_CODES: Final = {
     "SlowDown",
     "RequestTimeout",
@@ -177,6 +182,8 @@ def _answered(error: sdk.ClientError, operation: str, action: str) -> Destinatio
     status = int(metadata.get("HTTPStatusCode", 0))
     said = details.get("Message") or ""
     message = f"cannot {action}: {code} {said}".rstrip(" .")
+    if code in _UNEXPLAINED:
+        return Unexplained(message)
     kind, hint = _KINDS.get(code) or _KINDS.get(str(status)) or (DestinationError, "")
     if code in _TRANSIENT_CODES or (kind is DestinationError and (status >= 500 or status in (408, 429))):
         return Transient(message, retry_after=retry_after(metadata.get("HTTPHeaders", {}).get("retry-after")))

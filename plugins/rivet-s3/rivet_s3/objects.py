@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from rivet_core.api import BucketMissing, IntegrityError, InvalidKey, NotFound, ObjectInfo, PreconditionFailed
 from rivet_s3.digests import Digest, crc32c_of, version_of
+from rivet_s3.errors import Unexplained
 
 if TYPE_CHECKING:
     from rivet_s3.bucket import Bucket
@@ -62,8 +63,13 @@ class Objects:
             BucketMissing: the bucket does not exist.
         """
         action = f"look at {self.shown(key)}"
+        wanted: dict[str, Any] = {"Key": self.name(key), "ChecksumMode": "ENABLED"}
         try:
-            answer = self.bucket.request("head_object", action, Key=self.name(key), ChecksumMode="ENABLED")
+            try:
+                answer = self.bucket.request("head_object", action, **wanted)
+            except Unexplained:
+                self.bucket.explain("get_object", action, Key=wanted["Key"], Range="bytes=0-0")
+                answer = self.bucket.request("head_object", action, **wanted)
         except NotFound:
             self._see_bucket(action)
             return None
@@ -137,7 +143,7 @@ class Objects:
         if self._bucket_seen:
             return
         try:
-            self.bucket.request("head_bucket", action)
+            self.bucket.head(action)
         except NotFound as error:
             raise BucketMissing(
                 f"cannot {action}: the bucket {self.bucket.name} does not exist",

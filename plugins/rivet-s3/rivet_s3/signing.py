@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Protocol
 
 from botocore.credentials import Credentials, ReadOnlyCredentials
 
@@ -20,6 +21,9 @@ class KeySource(Protocol):
     def renew(self) -> None:
         """Get others; the last ones were refused."""
 
+    def expiry(self) -> datetime | None:
+        """Return when they are over, as far as that is known."""
+
 
 class ProviderKeys:
     """The keys of a Rivet provider: of variables, or of a vault that somebody has written a resolver for."""
@@ -34,6 +38,10 @@ class ProviderKeys:
     def renew(self) -> None:
         """Let the provider ask anew."""
         self._provider.get(force=True)
+
+    def expiry(self) -> datetime | None:
+        """See ``Credential``."""
+        return self._provider.get().expires_at
 
 
 class SdkKeys:
@@ -53,9 +61,8 @@ class SdkKeys:
         """Find them anew: the SDK refreshes by the clock only, and a store may revoke them before."""
         self._credentials = self._source.load()
 
-    @property
-    def expiry(self) -> Any:
-        """When they are over, as far as is known."""
+    def expiry(self) -> datetime | None:
+        """Ask the SDK."""
         return expiry_of(self._credentials)
 
 
@@ -81,6 +88,14 @@ class Signer(Credentials):  # type: ignore[misc]  # the SDK ships no types
             if self._source.keys() == refused:  # unless another thread has renewed them meanwhile
                 self._source.renew()
             return bool(self._source.keys() != refused)
+
+    def expiry(self) -> datetime | None:
+        """Return when the keys are over, as far as that is known."""
+        return self._source.expiry()
+
+    def temporary(self) -> bool:
+        """Whether the keys are over some time and nobody refreshes them."""
+        return self._source.keys().token is not None and self._source.expiry() is None
 
 
 def _keys_of(credential: Credential) -> ReadOnlyCredentials:

@@ -40,11 +40,9 @@ class TestSeaweedFS(DestinationSuite):
     destination = "s3"
 
     @pytest.fixture
-    def harness(
-        self, seaweedfs: SeaweedFS, bucket: str, raw: Any, proxy: HttpProxy, monkeypatch: pytest.MonkeyPatch
-    ) -> Harness:
-        monkeypatch.setenv("S3_ACCESS", seaweedfs.admin.access_key)
-        monkeypatch.setenv("S3_SECRET", seaweedfs.admin.secret_key)
+    def harness(self, seaweedfs: SeaweedFS, shared_bucket: str, raw: Any, proxy: HttpProxy, use_keys: Any) -> Harness:
+        bucket = shared_bucket
+        login = use_keys(seaweedfs.admin)
 
         def get(prefix: str, key: str) -> bytes | None:
             try:
@@ -63,8 +61,7 @@ class TestSeaweedFS(DestinationSuite):
                 "bucket": bucket,
                 "prefix": prefix,
                 "endpoint": seaweedfs.through(proxy.port).endpoint,
-                "access_key_env": "S3_ACCESS",
-                "secret_key_env": "S3_SECRET",
+                **login,
             },
             get=get,
             put=lambda prefix, key, data: raw.put_object(Bucket=bucket, Key=f"{prefix}/{key}", Body=data),
