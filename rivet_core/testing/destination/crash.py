@@ -175,7 +175,9 @@ class MortalDestination(Destination):
         return self._process.operate("copy", source.key, lambda: self._inner.copy(source, target), target=target)
 
     def move(self, source: ObjectInfo, target: str) -> ObjectInfo:
-        """See ``Destination.move``."""
+        """See ``Destination.move``; one that is not the plugin's own is a copy and a deletion, and dies in between."""
+        if type(self._inner).move is Destination.move:
+            return super().move(source, target)
         return self._process.operate("move", source.key, lambda: self._inner.move(source, target), target=target)
 
     def delete(self, key: str, *, version: str | None = None) -> None:

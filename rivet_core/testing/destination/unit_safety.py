@@ -7,6 +7,8 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from itertools import count
+from typing import Literal
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -25,7 +27,8 @@ from rivet_core.api import (
 )
 from rivet_core.config import DestinationChoice
 from rivet_core.testing.catalog import proves
-from rivet_core.testing.destination.objects import digest, keys, read, write
+from rivet_core.testing.destination.crash import Crash
+from rivet_core.testing.destination.objects import content, digest, keys, read, write
 from rivet_core.testing.harness import Fault, Harness
 from rivet_core.testing.suite import NotApplicable, not_applicable
 
@@ -154,6 +157,39 @@ class SafetyTests:
         assert harness.get(prefix, "new") == b"x", "the write cannot be repeated after a lost answer"
 
     @proves(
+        "D-MOVE-2",
+        breaks="a part would be gone for good where a run is killed while it puts the part aside",
+        hint="move deletes the source last, when the whole copy is at the target",
+    )
+    @pytest.mark.parametrize("interruption", ["killed", "lose_answer", "unavailable"])
+    def test_interrupted_move_keeps_the_object(
+        self,
+        store: Destination,
+        harness: Harness,
+        prefix: str,
+        monkeypatch: pytest.MonkeyPatch,
+        interruption: Literal["killed", "lose_answer", "unavailable"],
+    ) -> None:
+        data = content(100_000)
+        for attempt in count():
+            source, target = write(store, f"part-{attempt}", [data]), f"moved-{attempt}"
+            finished = True
+            try:
+                if interruption == "killed":
+                    with _dying(type(store), attempt, monkeypatch):
+                        store.move(source, target)
+                else:
+                    with _faults(harness, interruption):
+                        store.move(source, target)
+            except (Crash, Transient):
+                finished = False
+            found = {digest(harness.get(prefix, key)) for key in (source.key, target)}
+            assert digest(data) in found, "the object is at neither key"
+            assert found <= {digest(data), digest(None)}, "a part of the object is at one of the keys"
+            if finished or interruption != "killed":
+                break
+
+    @proves(
         "D-SECRET-1",
         breaks="credentials would end up in logs, reports and bug trackers",
         hint="keep them in rivet_core.api.Secret until the SDK gets them, give repr nothing to show, and write "
@@ -180,7 +216,7 @@ class SafetyTests:
                 assert form not in text, f"a secret is in {text.replace(form, '<SECRET>')}"
 
     @proves(
-        "D-SECRET-2",
+        "D-ERR-4",
         breaks="users would not know what has failed",
         hint="an error's message is one sentence about the object and what was tried, with a stable code",
     )
@@ -194,6 +230,28 @@ class SafetyTests:
         assert "taken" in taken.value.message
         assert missing.value.code == NotFound.code
         assert taken.value.code == PreconditionFailed.code
+
+
+@contextmanager
+def _dying(store: type[Destination], after: int, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the process die in the block once so many of the destination's own operations were carried out."""
+    done = 0
+
+    def mortal(operation: Callable[..., object]) -> Callable[..., object]:
+        def operate(*args: object, **options: object) -> object:
+            nonlocal done
+            if done >= after:  # whoever is dead does nothing more
+                raise Crash
+            result = operation(*args, **options)
+            done += 1
+            return result
+
+        return operate
+
+    with patch.context() as patched:
+        for name in ("put", "open_writer", "open_reader", "head", "list", "copy", "delete"):
+            patched.setattr(store, name, mortal(getattr(store, name)))
+        yield
 
 
 @contextmanager

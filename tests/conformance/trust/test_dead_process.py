@@ -96,6 +96,22 @@ def test_the_disturbed_operation_is_carried_out_or_not(
     process.bury()
 
 
+@pytest.mark.parametrize("own", [True, False], ids=["move of its own", "copy and delete"])
+def test_a_process_dies_inside_a_move_that_is_two_requests(
+    inner: Destination, harness: Harness, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    if not own:
+        monkeypatch.setattr(type(inner), "move", Destination.move)
+    process = Process(Disturbance(2, "crash after"))
+    store = MortalDestination(inner, process)
+    info = store.put(KEY, b"x")
+    with pytest.raises(Crash):
+        store.move(info, "moved")
+    assert process.operations[1:] == [f"move {KEY}" if own else f"copy {KEY}"]
+    assert harness.get("dead", "moved") == b"x"
+    assert harness.get("dead", KEY) == (None if own else b"x")
+
+
 def test_an_upload_that_a_dead_process_has_begun_stays_until_it_is_buried(inner: Destination) -> None:
     process = Process(Disturbance(2, "crash before"))
     store = MortalDestination(inner, process)

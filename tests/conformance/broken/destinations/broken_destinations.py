@@ -244,6 +244,18 @@ class MoveDeletesFirst(Served):
         return self.put(target, data, condition=IfAbsent())
 
 
+class MoveDeletesInBetween(Served):
+    """A move looks whether its target is free, and still removes the source before it writes the target."""
+
+    def move(self, source: ObjectInfo, target: str) -> ObjectInfo:
+        with self.open_reader(source.key, version=source.version) as reader:
+            data = reader.read()
+        if self.head(target):
+            raise PreconditionFailed(f"{target} exists already")
+        self.delete(source.key, version=source.version)
+        return self.put(target, data, condition=IfAbsent())
+
+
 class HeadRoundsUp(Served):
     """The size is that of the disk blocks in use."""
 
