@@ -18,6 +18,7 @@ from botocore.loaders import Loader
 from rivet_core.api import ConfigError, NativeAuth, Provider
 from rivet_core.api.object_store import refuse_plain_http
 from rivet_s3.auth import SdkCredentials
+from rivet_s3.logs import redact_logs
 from rivet_s3.signing import KeySource, ProviderKeys, SdkKeys, Signer
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def open_client(config: S3Config, login: Login, *, connections: int) -> Any:
     Raises:
         ConfigError: no region is known, an option is invalid, or credentials would go over plain HTTP.
     """
+    redact_logs()
     try:
         session = botocore.session.Session(profile=login.profile)
         session.register_component("data_loader", _service_models())
