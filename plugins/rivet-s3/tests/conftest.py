@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import stamina
 import yaml
 
 from rivet_core.cli.main import main
@@ -63,7 +64,7 @@ class Place:
         )
         return found
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         answer = self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix)
         return [item["Key"].removeprefix(self.prefix) for item in answer.get("Contents", ())]
 
@@ -237,3 +238,10 @@ def set_keys(monkeypatch: pytest.MonkeyPatch, keys: S3Keys, name: str) -> dict[s
         if value is not None:
             monkeypatch.setenv(f"{name}_{part.upper()}", value)
     return {f"{part}_env": f"{name}_{part.upper()}" for part, value in values.items() if value is not None}
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[None]:
+    """Let nobody wait between two tries of a request."""
+    with stamina.set_testing(True, attempts=5, cap=True):
+        yield

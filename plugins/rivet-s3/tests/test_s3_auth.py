@@ -193,7 +193,7 @@ def test_session_keys_of_the_environment_end_the_run_which_can_be_repeated(
     assert "error[R404]" in run.err
     assert "new credentials" in run.err
     assert "Traceback" not in run.err
-    assert place.keys() == ["part-000001.parquet"]
+    assert place.names() == ["part-000001.parquet"]
     use_keys(seaweedfs.assume_role())
     again = export.rivet("run", "--validate")
     assert again.exit_code == 0, again

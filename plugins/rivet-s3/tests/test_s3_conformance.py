@@ -21,7 +21,7 @@ FAULTS: dict[Fault, Action] = {"denied": DENIED, "unavailable": Answer(503), "lo
 
 def is_first_write(exchange: Exchange) -> bool:
     """Whether a request writes an object; what the plugin tries to find out about the server does not count."""
-    return exchange.method in ("PUT", "POST") and ".rivet-probe-" not in exchange.path
+    return exchange.method in ("PUT", "POST") and ".rivet-probe" not in exchange.path
 
 
 @contextmanager
