@@ -62,13 +62,9 @@ class AuthSuite(Suite):
         destination: type of an installed destination that it serves.
     """
 
+    harness_class = AuthHarness
     resolver: ClassVar[str]
     destination: ClassVar[str]
-
-    @pytest.fixture
-    def harness(self) -> AuthHarness:
-        """The author's; see ``AuthHarness``."""
-        raise NotImplementedError(f"{type(self).__name__} needs a fixture named harness that returns an AuthHarness")
 
     @pytest.fixture
     def destination_spec(self, registry: Registry) -> DestinationSpec:

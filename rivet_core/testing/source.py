@@ -88,12 +88,8 @@ class SourceSuite(Suite):
         source: the type, as ``rivet.yaml`` says it; found through the entry point of the installed plugin.
     """
 
+    harness_class = SourceHarness
     source: ClassVar[str]
-
-    @pytest.fixture
-    def harness(self) -> SourceHarness:
-        """The author's; see ``SourceHarness``."""
-        raise NotImplementedError(f"{type(self).__name__} needs a fixture named harness that returns a SourceHarness")
 
     @pytest.fixture
     def spec(self, registry: Registry) -> SourceSpec:

@@ -55,12 +55,8 @@ class StreamSuite(Suite):
         destination: the type, as ``rivet.yaml`` says it; found through the entry point of the installed plugin.
     """
 
+    harness_class = StreamHarness
     destination: ClassVar[str]
-
-    @pytest.fixture
-    def harness(self) -> StreamHarness:
-        """The author's; see ``StreamHarness``."""
-        raise NotImplementedError(f"{type(self).__name__} needs a fixture named harness that returns a StreamHarness")
 
     @pytest.fixture
     def spec(self, registry: Registry) -> DestinationSpec:

@@ -55,10 +55,18 @@ class Suite:
         excluded: tests that do not apply, by id, each with the reason. They count in the report as excluded, not as
             passed.
         expected_failures: tests that are known to fail, by id.
+        harness_class: what the author's fixture ``harness`` returns, where the suite needs one.
     """
 
     excluded: ClassVar[Mapping[str, str]] = {}
     expected_failures: ClassVar[Mapping[str, ExpectedFailure]] = {}
+    harness_class: ClassVar[type] = object
+
+    @pytest.fixture
+    def harness(self) -> object:
+        """The author's; see ``harness_class``."""
+        name = self.harness_class.__name__
+        raise NotImplementedError(f"{type(self).__name__} needs a fixture named harness that returns a {name}")
 
     @pytest.fixture
     def registry(self) -> Registry:

@@ -30,12 +30,8 @@ class DestinationSuite(UnitTests, ClaimTests, StatefulTests, TrustTests, Suite):
         destination: the type, as ``rivet.yaml`` says it; found through the entry point of the installed plugin.
     """
 
+    harness_class = Harness
     destination: ClassVar[str]
-
-    @pytest.fixture
-    def harness(self) -> Harness:
-        """The author's; see ``Harness``."""
-        raise NotImplementedError(f"{type(self).__name__} needs a fixture named harness that returns a Harness")
 
     @pytest.fixture
     def prefix(self) -> str:

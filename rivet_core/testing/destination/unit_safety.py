@@ -16,6 +16,7 @@ import pytest
 from rivet_core.api import (
     Check,
     Destination,
+    DestinationError,
     IfAbsent,
     IfVersion,
     NotFound,
@@ -43,6 +44,7 @@ _WRITES: dict[str, Callable[[Destination], object]] = {
     "open_writer": lambda store: write(store, "new", [b"x"]),
     "delete": lambda store: store.delete("there"),
 }
+_ERRORS: dict[str, type[DestinationError]] = {"denied": PermissionDenied, "unavailable": Transient}
 
 
 class SafetyTests:
@@ -116,12 +118,7 @@ class SafetyTests:
     def test_denied_access_is_permission_denied(
         self, store: Destination, harness: Harness, prefix: str, operation: str
     ) -> None:
-        harness.put(prefix, "there", b"x")
-        store.head("there")
-        with _faults(harness, "denied"), pytest.raises(PermissionDenied):
-            {**_READS, **_WRITES}[operation](store)
-        assert harness.get(prefix, "there") == b"x"
-        assert harness.get(prefix, "new") is None
+        _fail(store, harness, prefix, operation, "denied")
 
     @proves(
         "D-ERR-2",
@@ -133,12 +130,7 @@ class SafetyTests:
     def test_unavailable_store_is_transient(
         self, store: Destination, harness: Harness, prefix: str, operation: str
     ) -> None:
-        harness.put(prefix, "there", b"x")
-        store.head("there")
-        with _faults(harness, "unavailable"), pytest.raises(Transient):
-            {**_READS, **_WRITES}[operation](store)
-        assert harness.get(prefix, "there") == b"x"
-        assert read(store, "there") == b"x", "the destination does not recover"
+        _fail(store, harness, prefix, operation, "unavailable")
 
     @proves(
         "D-ERR-3",
@@ -265,6 +257,19 @@ def _faults(harness: Harness, fault: Fault) -> Iterator[None]:
         except NotImplementedError:
             not_applicable(f"the harness cannot inject {fault!r}")
         yield
+
+
+def _fail(
+    store: Destination, harness: Harness, prefix: str, operation: str, fault: Literal["denied", "unavailable"]
+) -> None:
+    """Let one operation fail, and check that it says so, has done nothing, and that the next one works."""
+    harness.put(prefix, "there", b"x")
+    store.head("there")
+    with _faults(harness, fault), pytest.raises(_ERRORS[fault]):
+        {**_READS, **_WRITES}[operation](store)
+    assert harness.get(prefix, "there") == b"x"
+    assert harness.get(prefix, "new") is None
+    assert read(store, "there") == b"x", "the destination does not recover"
 
 
 def _texts_of_errors(store: Destination, harness: Harness) -> list[str]:

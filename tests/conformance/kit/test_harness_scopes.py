@@ -1,4 +1,4 @@
-"""A harness lives as long as one test or as its class, as its author likes, and pytest has nothing to say about it."""
+"""A harness lives as long as one test or as its class, and pytest has nothing to say about it; none is an error."""
 
 from __future__ import annotations
 
@@ -72,3 +72,21 @@ def test_only_suites_are_spared_the_deprecation(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(rf"{TESTS} passed, .*1 error", done.stdout), done.stdout
     assert "Class-scoped fixtures defined as instance methods are deprecated" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("suite", "names", "harness"),
+    [
+        ("AuthSuite", 'resolver, destination = "none", "local"', "AuthHarness"),
+        ("DestinationSuite", 'destination = "local"', "Harness"),
+        ("SourceSuite", 'source = "sqlite"', "SourceHarness"),
+        ("StreamSuite", 'destination = "stdout"', "StreamHarness"),
+    ],
+)
+def test_a_suite_without_a_harness_says_what_is_missing(tmp_path: Path, suite: str, names: str, harness: str) -> None:
+    code = f"from rivet_core.testing import {suite}\n\n\nclass TestOwn({suite}):\n    {names}\n"
+    (tmp_path / "test_suite.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_suite.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"TestOwn needs a fixture named harness that returns a {harness}" in done.stdout
