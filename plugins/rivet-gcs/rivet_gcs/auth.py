@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import google.auth
 import google.auth.credentials
+import google.auth.impersonated_credentials as impersonated
+import google.oauth2.credentials as oauth2
+from google.auth import aws, external_account_authorized_user, identity_pool, pluggable
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.oauth2 import service_account
 
 from rivet_core.api import ConfigError, Credential, NativeAuth, Provider, register_secret
 from rivet_core.api.providers import StaticProvider
@@ -112,12 +116,31 @@ def _load(path: Path, field: str) -> NativeAuth:
     if not isinstance(document, dict):
         raise ConfigError(f"{field}: {path} is no credentials file", hint=f"name {_FILE_KINDS}")
     _register(document)
-    load: Any = google.auth.load_credentials_from_dict  # half typed
     try:
-        credentials, _ = load(document, scopes=SCOPES)
-    except (GoogleAuthError, ValueError, LookupError, TypeError):  # the cause may quote the file
+        credentials = _loader(document)(document, scopes=SCOPES)
+    except (GoogleAuthError, ValueError, LookupError, TypeError, AttributeError):  # the cause may quote the file
         raise ConfigError(f"{field}: {path} holds no usable credential", hint=f"name {_FILE_KINDS}") from None
     return NativeAuth(credentials, f"{describe(credentials)}, from {path}")
+
+
+def _loader(document: Mapping[str, Any]) -> Any:
+    """Return what makes a credential of a file of this kind; google-auth's own choice by kind is deprecated.
+
+    Raises:
+        LookupError: there is no such kind.
+    """
+    kind = document["type"]
+    if kind == "external_account":
+        source = document["credential_source"]
+        foreign = aws if "environment_id" in source else pluggable if "executable" in source else identity_pool
+        return foreign.Credentials.from_info
+    loaders: dict[str, Any] = {
+        "service_account": service_account.Credentials.from_service_account_info,
+        "authorized_user": oauth2.Credentials.from_authorized_user_info,
+        "external_account_authorized_user": external_account_authorized_user.Credentials.from_info,
+        "impersonated_service_account": impersonated.Credentials.from_impersonated_service_account_info,
+    }
+    return loaders[kind]
 
 
 def _register(document: Mapping[str, object]) -> None:

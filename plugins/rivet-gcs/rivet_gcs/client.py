@@ -61,13 +61,16 @@ def open_client(config: GcsConfig, auth: Provider | NativeAuth | None) -> storag
     with google_errors(action):
         universe = credentials.universe_domain
     options = {"api_endpoint": endpoint_of(config, universe), "universe_domain": universe}
-    return storage.Client(
+    client: Any = storage.Client(
         project=None,
         credentials=credentials,
         _http=Session(credentials),
         client_info=ClientInfo(user_agent=f"rivet-gcs/{__version__}"),  # type: ignore[no-untyped-call]  # google-api-core is half typed
         client_options=options,
     )
+    # For its traces the SDK asks for the bucket in threads of its own, after the first request and after every 404.
+    client._bucket_metadata_cache = None
+    return client
 
 
 def endpoint_of(config: GcsConfig, universe: str = "googleapis.com") -> str:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -34,6 +39,46 @@ def fake_gcs() -> Iterator[GcsServer]:
 def emulator() -> Iterator[GcsServer]:
     """The second server; see ``gcs_emulator`` for what it lacks."""
     yield from serve(gcs_emulator())
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    exit_code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def rivet(tmp_path: Path) -> Callable[..., Finished]:
+    """Run ``rivet COMMAND`` in a process of its own, with an export of a small table to the given destination."""
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as database, database:
+        database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)")
+        database.executemany("INSERT INTO orders (note) VALUES (?)", [(f"note {number}",) for number in range(100)])
+
+    def run(*command: str, destination: Mapping[str, object], env: Mapping[str, str] | None = None) -> Finished:
+        document = {
+            "source": {"type": "sqlite", "url": f"sqlite:///{tmp_path}/shop.db"},
+            "exports": [
+                {"name": "orders", "table": "orders", "mode": "chunked", "chunk_size": 40, "destination": destination}
+            ],
+        }
+        (tmp_path / "rivet.yaml").write_text(json.dumps(document))  # JSON is YAML
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GOOGLE_", "CLOUDSDK_"))}
+        done = subprocess.run(
+            [Path(sys.executable).with_name("rivet"), *command],
+            cwd=tmp_path,
+            env={**kept, "HOME": str(tmp_path), "NO_GCE_CHECK": "true", **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
 
 
 class Preconditions:

@@ -313,6 +313,14 @@ def test_threads_fail_by_themselves(store: GcsDestination, proxy: HttpProxy) -> 
     assert threading.active_count() == before
 
 
+def test_nothing_is_asked_behind_our_back(store: GcsDestination, proxy: HttpProxy) -> None:
+    store.put("part", b"1")
+    assert store.head("missing") is None
+    store.delete("missing")
+    list(store.list())
+    assert [exchange.method for exchange in proxy.exchanges] == ["POST", "GET", "DELETE", "GET"]
+
+
 def error_body(reason: str, message: str) -> bytes:
     return b'{"error": {"message": "%s", "errors": [{"reason": "%s", "message": "%s"}]}}' % (
         message.encode(),
