@@ -1,6 +1,10 @@
 """An independent reader of a prefix: files on disk, JSON and XXH3, and not one line of Rivet.
 
 It knows the contract from its documentation alone, and raises ``AssertionError`` where the contract is broken.
+
+The conformance kit has an observer of its own (``rivet_core.testing.destination.observer``), and this is not it, on
+purpose: the kit is code under test, too, and an invariant that it reads wrongly would be read wrongly here if they
+shared a line. Two witnesses who have not talked to each other must agree.
 """
 
 from __future__ import annotations
