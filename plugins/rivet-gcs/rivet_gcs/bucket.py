@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -156,7 +157,7 @@ class Bucket:
             PreconditionFailed: ``condition`` does not hold.
             IntegrityError: the service reports another checksum; the object was deleted again.
         """
-        action = self.action("write", key, "storage.objects.create")
+        action = replace(self.action("write", key, "storage.objects.create"), needs_bucket=True)
         checksum = "crc32c" if self.config.checksum != "off" else None
         match = if_generation_match(condition)
 

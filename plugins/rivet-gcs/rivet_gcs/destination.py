@@ -13,13 +13,14 @@ from rivet_core.api import (
     Check,
     Condition,
     Destination,
-    DestinationError,
     IntegrityError,
+    NativeAuth,
     NotFound,
     ObjectInfo,
     PreconditionFailed,
 )
 from rivet_gcs.bucket import Bucket, generation_of
+from rivet_gcs.checks import check_all
 from rivet_gcs.client import open_client
 from rivet_gcs.config import CHUNK_BYTES
 from rivet_gcs.errors import Action, google_errors
@@ -44,7 +45,14 @@ def open_gcs(config: GcsConfig, context: DestinationContext) -> GcsDestination:
     """
     piece_bytes = config.part_size or min(context.upload_bytes // _PIECES_IN_MEMORY, _LARGEST_DEFAULT_PIECE)
     piece_bytes = max(piece_bytes // CHUNK_BYTES, 1) * CHUNK_BYTES
-    return GcsDestination(Bucket(open_client(config, context.auth), config), piece_bytes)
+    match context.auth:
+        case None:
+            identity = "anonymous"
+        case NativeAuth(identity=identity):
+            pass
+        case provider:
+            identity = provider.identity()
+    return GcsDestination(Bucket(open_client(config, context.auth), config), piece_bytes, identity)
 
 
 class GcsDestination(Destination):
@@ -53,10 +61,12 @@ class GcsDestination(Destination):
     Args:
         bucket: becomes this object's own.
         piece_bytes: size of one request of a large upload.
+        identity: who logs in, for ``rivet doctor``.
     """
 
-    def __init__(self, bucket: Bucket, piece_bytes: int) -> None:
+    def __init__(self, bucket: Bucket, piece_bytes: int, identity: str) -> None:
         self._bucket = bucket
+        self._identity = identity
         self._piece_bytes = piece_bytes
         self.uri = bucket.uri
         self.buffer_bytes = _PIECES_IN_MEMORY * piece_bytes
@@ -90,7 +100,7 @@ class GcsDestination(Destination):
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects in the order of their names; each page is one request."""
-        action = Action(f"list {self.uri}{prefix}", self._bucket.endpoint, "storage.objects.list")
+        action = Action(f"list {self.uri}{prefix}", self._bucket.endpoint, "storage.objects.list", needs_bucket=True)
         token: str | None = None
         while True:
             blobs, token = self._bucket.request(action, partial(self._page, prefix, token))
@@ -145,13 +155,8 @@ class GcsDestination(Destination):
             return
 
     def check(self) -> Iterator[Check]:
-        """Yield whether the bucket can be reached."""
-        try:
-            next(self.list(), None)
-        except DestinationError as error:
-            yield Check("bucket", "failed", error.message, error.hint)
-        else:
-            yield Check("bucket", "ok", f"{self.uri} can be listed")
+        """Yield who logs in, and what the bucket's settings mean for an export."""
+        return check_all(self._bucket, self._identity, lambda: next(self.list(), None))
 
     def close(self) -> None:
         """Close the connections."""

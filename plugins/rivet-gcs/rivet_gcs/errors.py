@@ -49,11 +49,13 @@ class Action:
         text: to follow "cannot": ``write gs://bucket/orders/part-000001.parquet``.
         endpoint: URL of the service.
         permission: what the identity needs for it, unless the service names another one.
+        needs_bucket: only the bucket can be what is missing when something is: there need be no object.
     """
 
     text: str
     endpoint: str
     permission: str = ""
+    needs_bucket: bool = False
 
 
 @contextmanager
@@ -101,7 +103,7 @@ def _answered(error: GoogleAPICallError, action: Action) -> DestinationError:
             found: DestinationError = CredentialsExpired(message, hint=hint)
         case HTTPStatus.FORBIDDEN:
             found = _forbidden(message, reason, said, action)
-        case HTTPStatus.NOT_FOUND if "bucket" in lower:
+        case HTTPStatus.NOT_FOUND if action.needs_bucket or "the specified bucket does not exist" in lower:
             found = BucketMissing(message, hint=_BUCKET)
         case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
             found = NotFound(message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -52,7 +53,7 @@ class ResumableUpload:
         blob = bucket.new_blob(key)
         # A session whose address was lost expires by itself; only the end of an upload makes an object.
         self._address: str = bucket.request(
-            self._action,
+            replace(self._action, needs_bucket=True),
             lambda: blob.create_resumable_upload_session(
                 content_type=blob.content_type,
                 if_generation_match=0 if if_absent else None,

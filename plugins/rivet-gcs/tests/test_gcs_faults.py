@@ -379,6 +379,13 @@ def test_refusals_say_what_to_do(
     assert "cannot write gs://" in caught.value.message
 
 
+def test_a_bucket_may_be_called_bucket(store: GcsDestination, proxy: HttpProxy) -> None:
+    message = "No such object: the-specified-bucket/exports/orders/part"
+    rule = proxy.always(lambda exchange: exchange.method == "GET", Answer(404, {}, error_body("notFound", message)))
+    assert store.head("part") is None
+    assert rule.fired == 1
+
+
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:{port}", "http://no-such-host.invalid"])
 def test_an_unreachable_service_is_named(open_at: Callable[..., GcsDestination], endpoint: str) -> None:
     endpoint = endpoint.format(port=free_port())
