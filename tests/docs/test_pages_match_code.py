@@ -14,6 +14,7 @@ import pytest
 from docs.code_blocks import code_blocks
 from rivet_core.contract.manifest import decode, encode
 from rivet_core.contract.verdict import Verdict
+from rivet_core.engine.clean import CleanReport
 from rivet_core.engine.result import RunResult
 from rivet_core.engine.verify import VerifyReport
 
@@ -35,10 +36,12 @@ def test_generated_parts_are_current():
 
 def test_the_page_of_reports_names_every_field():
     page = (ROOT / "docs/reference/summary.md").read_text(encoding="utf-8")
-    run, validation = page.split("## A validation")
+    run, validation, cleaning = re.split("## A validation|## A cleaning", page)
     report = VerifyReport(export="orders", resolved_prefix="file:///orders/", depth="parts", verdict=Verdict.ABSENT)
     assert re.findall(r"^\| `(\w+)` \|", run, re.MULTILINE) == [field.name for field in fields(RunResult)]
     assert re.findall(r"^\| `(\w+)` \|", validation, re.MULTILINE) == list(report.to_json())
+    cleaned = CleanReport("orders", "file:///orders/", executed=False)
+    assert re.findall(r"^\| `(\w+)` \|", cleaning, re.MULTILINE) == list(cleaned.to_json())
 
 
 def test_the_manifest_on_its_page_is_one():

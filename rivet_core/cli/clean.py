@@ -1,0 +1,167 @@
+"""``rivet clean``: remove what runs have put aside or left unfinished."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from rivet_core.cli.options import common_options, export_option, prefix_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rivet_core.cli.output import Output, TextOutput
+    from rivet_core.config import Config, ExportConfig
+    from rivet_core.engine.clean import CleanReport, Item
+    from rivet_core.engine.result import ErrorReport
+    from rivet_core.plugins import Registry
+
+logger = logging.getLogger(__name__)
+
+_MAX_DAYS = 36500
+
+
+@click.command()
+@export_option
+@prefix_options
+@click.option(
+    "--older-than",
+    "days",
+    type=click.IntRange(0, _MAX_DAYS),
+    default=7,
+    show_default=True,
+    metavar="DAYS",
+    help="Leave alone what is younger.",
+)
+@click.option("--execute", is_flag=True, help="Remove what was found; without it nothing is changed.")
+@common_options
+@click.pass_context
+def clean(
+    ctx: click.Context,
+    *,
+    config: Path,
+    output: Output,
+    names: tuple[str, ...],
+    day: date | None,
+    run_id: str | None,
+    prefix: str | None,
+    days: int,
+    execute: bool,
+) -> None:
+    """Remove what is old in quarantine and what dead runs have left unfinished.
+
+    Lists it only, unless --execute is given. Datasets, and whatever Rivet has not put there, are never touched. An
+    export that is being run is refused with exit code 5; what cannot be removed is named, and the exit code is 1.
+    """
+    from rivet_core.api.errors import UsageError
+    from rivet_core.config import load
+    from rivet_core.engine.result import overall_exit_code
+    from rivet_core.plugins import load_registry
+
+    registry = load_registry()
+    loaded = load(config, registry)
+    exports = [export for export in loaded.select(names) if export.destination.spec.kind == "store"]
+    if not exports:
+        raise UsageError("a stream leaves nothing that could be cleaned", hint="select an export into a store")
+    if prefix is not None and len(exports) > 1:
+        raise UsageError(f"--prefix cannot be the prefix of {len(exports)} exports", hint="select one with -e NAME")
+    older_than = timedelta(days=days)
+    reports = {
+        export.name: _clean(
+            loaded, export, registry, older_than, execute=execute, day=day, run_id=run_id, prefix=prefix
+        )
+        for export in exports
+    }
+    code = overall_exit_code(report.exit_code for report in reports.values())
+    document = {
+        "executed": execute,
+        "older_than_days": days,
+        "reports": [_as_json(name, report) for name, report in reports.items()],
+        "exit_code": code,
+    }
+    output.report(document, lambda text: _render(reports, days, text))
+    ctx.exit(code)
+
+
+def _clean(
+    config: Config,
+    export: ExportConfig,
+    registry: Registry,
+    older_than: timedelta,
+    *,
+    execute: bool,
+    day: date | None,
+    run_id: str | None,
+    prefix: str | None,
+) -> CleanReport | ErrorReport:
+    """Clean one prefix; one that cannot be is a result, so that the others are cleaned all the same."""
+    from rivet_core.engine import plan
+    from rivet_core.engine.clean import clean_export
+    from rivet_core.engine.result import error_report
+
+    try:
+        choice = plan.choose_prefix(config, export, day=day, run_id=run_id, prefix=prefix)
+        return clean_export(config, export, registry, choice, older_than=older_than, execute=execute)
+    except Exception as error:
+        logger.debug("not cleaned", exc_info=True)
+        return error_report(error, export.name)
+
+
+def _as_json(name: str, report: CleanReport | ErrorReport) -> dict[str, object]:
+    from rivet_core.engine.result import ErrorReport
+
+    return {"export": name, "error": asdict(report)} if isinstance(report, ErrorReport) else report.to_json()
+
+
+def _render(reports: Mapping[str, CleanReport | ErrorReport], days: int, text: TextOutput) -> None:
+    from rivet_core.engine.result import ErrorReport
+
+    for name, report in reports.items():
+        if isinstance(report, ErrorReport):
+            text.line(f"{name}: not cleaned", "bad")
+            text.error(report)
+            continue
+        text.line(f"{name}: {report.resolved_prefix}", "strong")
+        if report.items:
+            text.table(["object", "age", "size", "why", "status"], map(_cells, report.items), styles={"failed": "bad"})
+        for item in report.items:
+            if item.error is not None:
+                text.line(f"  {item.leftover.key}: {item.error}", "bad")
+        for kept in report.kept:
+            text.line(f"  {kept.key} stays: {kept.reason}", "warn")
+        text.line(f"  {_summary(report, days)}")
+        if report.error is not None:
+            text.error(report.error)
+    if any(not report.executed and report.items for report in reports.values() if not isinstance(report, ErrorReport)):
+        text.line("nothing was changed; repeat it with --execute to remove what is listed")
+
+
+def _cells(item: Item) -> list[str]:
+    from rivet_core.cli.progress import format_bytes
+
+    size = item.leftover.size_bytes
+    return [
+        item.leftover.key,
+        f"{item.age / timedelta(days=1):.1f} days",
+        "unknown" if size is None else format_bytes(size),
+        item.leftover.reason,
+        item.status.replace("_", " "),
+    ]
+
+
+def _summary(report: CleanReport, days: int) -> str:
+    from rivet_core.cli.progress import format_bytes, format_count
+
+    facts = []
+    for status in ("found", "removed", "failed", "not_tried"):
+        number, size = report.count(status)
+        if number:
+            facts.append(f"{format_count(number, 'object')} {status.replace('_', ' ')}, {format_bytes(size)}")
+    if report.younger:
+        facts.append(f"{report.younger:,} younger than {format_count(days, 'day')}")
+    return "; ".join(facts) or "nothing to clean"
