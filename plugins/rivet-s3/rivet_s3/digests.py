@@ -42,13 +42,14 @@ class Digest:
     parts: int = 0
 
     @property
+    def checksum(self) -> dict[str, str]:
+        """The checksum as requests name it, for those that carry none of the bytes, too."""
+        return {} if self.crc32c is None else {"ChecksumCRC32C": _base64(self.crc32c)}
+
+    @property
     def headers(self) -> dict[str, str]:
         """What makes the store verify the bytes of a request."""
-        if self.crc32c is not None:
-            return {"ChecksumCRC32C": _base64(self.crc32c)}
-        if self.md5 is not None and not self.parts:
-            return {"ContentMD5": base64.b64encode(self.md5).decode()}
-        return {}
+        return self.checksum if self.md5 is None else {"ContentMD5": base64.b64encode(self.md5).decode()}
 
     @property
     def checksums(self) -> dict[str, str]:

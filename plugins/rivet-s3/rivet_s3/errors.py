@@ -80,6 +80,7 @@ _KINDS: Final[dict[str, tuple[type[DestinationError], str]]] = {
     "AuthorizationHeaderMalformed": (DestinationError, _REGION),
     "IllegalLocationConstraintException": (DestinationError, _REGION),
     "InvalidStorageClass": (DestinationError, "check storage_class: the store does not know this one"),
+    "InvalidTag": (DestinationError, "tags hold letters, digits, spaces and + - = . _ : / @ only"),
     "InvalidObjectState": (DestinationError, "the object is archived; restore it, or export to another prefix"),
     "NotImplemented": (DestinationError, "the store does not support an option; leave it out"),
 }

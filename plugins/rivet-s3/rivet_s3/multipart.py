@@ -58,11 +58,11 @@ def complete_multipart(
         UploadId=upload_id,
         MultipartUpload={
             "Parts": [
-                {"PartNumber": number, "ETag": part.etag, **part.digest.headers}
+                {"PartNumber": number, "ETag": part.etag, **part.digest.checksum}
                 for number, part in enumerate(parts, start=1)
             ]
         },
-        **(_FULL_OBJECT | whole.headers if whole.crc32c is not None else {}),
+        **(_FULL_OBJECT | whole.checksum if whole.checksum else {}),
         **condition,
     )
     return objects.verified(key, whole, answer)
