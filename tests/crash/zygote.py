@@ -5,8 +5,8 @@ As a program (``python zygote.py WARM_UP_CONFIG``) it reads one JSON request a l
 status. In the child every operation of the destination and every write of the state counts twice, before and after, and
 at the N-th count the child kills itself with SIGKILL. The names of the counted points go to the trace file, unbuffered.
 
-The kit's ``MortalDestination`` plays a death inside one process, for any plugin. Here the process is really killed, with
-whatever it had not flushed, and nothing of the kit takes part: what the kit only plays is compared with the real thing.
+The kit's ``MortalDestination`` plays a death inside one process, for any plugin. Here the process is really killed,
+with whatever it had not flushed, and nothing of the kit takes part: what the kit plays is held against the real thing.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from rivet_core.testing.destination.objects import content, digest, keys, read, 
 from rivet_core.testing.harness import Fault, Harness
 from rivet_core.testing.suite import NotApplicable, not_applicable
 
+_MOVED = content(100_000)
 _OBJECT = ObjectInfo("there", 5, "no-such-version")
 _READS: dict[str, Callable[[Destination], object]] = {
     "open_reader": lambda store: read(store, "there"),
@@ -153,33 +154,32 @@ class SafetyTests:
         breaks="a part would be gone for good where a run is killed while it puts the part aside",
         hint="move deletes the source last, when the whole copy is at the target",
     )
-    @pytest.mark.parametrize("interruption", ["killed", "lose_answer", "unavailable"])
-    def test_interrupted_move_keeps_the_object(
-        self,
-        store: Destination,
-        harness: Harness,
-        prefix: str,
-        monkeypatch: pytest.MonkeyPatch,
-        interruption: Literal["killed", "lose_answer", "unavailable"],
+    def test_move_that_is_killed_keeps_the_object(
+        self, store: Destination, harness: Harness, prefix: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        data = content(100_000)
-        for attempt in count():
-            source, target = write(store, f"part-{attempt}", [data]), f"moved-{attempt}"
-            finished = True
-            try:
-                if interruption == "killed":
-                    with _dying(type(store), attempt, monkeypatch):
-                        store.move(source, target)
-                else:
-                    with _faults(harness, interruption):
-                        store.move(source, target)
-            except (Crash, Transient):
-                finished = False
-            found = {digest(harness.get(prefix, key)) for key in (source.key, target)}
-            assert digest(data) in found, "the object is at neither key"
-            assert found <= {digest(data), digest(None)}, "a part of the object is at one of the keys"
-            if finished or interruption != "killed":
+        finished = False
+        for operations in count():
+            source = write(store, f"part-{operations}", [_MOVED])
+            with _dying(type(store), operations, monkeypatch), suppress(Crash):
+                store.move(source, f"moved-{operations}")
+                finished = True
+            _check_moved(harness, prefix, source.key, f"moved-{operations}")
+            if finished:
                 break
+
+    @proves(
+        "D-MOVE-3",
+        breaks="a part would be gone for good where the connection breaks while a run puts the part aside",
+        hint="move deletes the source last, when the store has answered that the whole copy is there",
+    )
+    @pytest.mark.parametrize("fault", ["lose_answer", "unavailable"])
+    def test_move_that_fails_keeps_the_object(
+        self, store: Destination, harness: Harness, prefix: str, fault: Literal["lose_answer", "unavailable"]
+    ) -> None:
+        source = write(store, "part", [_MOVED])
+        with _faults(harness, fault), suppress(Transient):
+            store.move(source, "moved")
+        _check_moved(harness, prefix, "part", "moved")
 
     @proves(
         "D-SECRET-1",
@@ -270,6 +270,13 @@ def _fail(
     assert harness.get(prefix, "there") == b"x"
     assert harness.get(prefix, "new") is None
     assert read(store, "there") == b"x", "the destination does not recover"
+
+
+def _check_moved(harness: Harness, prefix: str, *keys: str) -> None:
+    """Check that the object is at one of the keys, and at none of them a part of it."""
+    found = {digest(harness.get(prefix, key)) for key in keys}
+    assert digest(_MOVED) in found, "the object is at neither key"
+    assert found <= {digest(_MOVED), digest(None)}, "a part of the object is at one of the keys"
 
 
 def _texts_of_errors(store: Destination, harness: Harness) -> list[str]:
