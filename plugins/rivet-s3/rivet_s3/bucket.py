@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from rivet_core.api import ObjectInfo, PreconditionFailed, Transient, retry
-from rivet_s3.errors import Unexplained, UploadGone, s3_errors
+from rivet_s3.errors import UploadGone, s3_errors
 
 if TYPE_CHECKING:
     from rivet_s3.signing import Signer
 
 #: What the owner of a requester-pays bucket wants to see in each request.
 _PAYER: Final = {"RequestPayer": "requester"}
-#: Requests that have no such field.
-_FREE: Final = {"head_bucket", "get_bucket_lifecycle_configuration"}
+#: The request that has no such field.
+_FREE: Final = "get_bucket_lifecycle_configuration"
 
 
 class Bucket:
@@ -99,24 +99,12 @@ class Bucket:
         if "Body" in answer:
             answer["Body"].close()
 
-    def head(self, action: str) -> Any:
-        """Look at the bucket itself.
-
-        Raises:
-            NotFound: it does not exist.
-        """
-        try:
-            return self.request("head_bucket", action)
-        except Unexplained:
-            self.explain("list_objects_v2", action, MaxKeys=1)
-            return self.request("head_bucket", action)
-
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
     def _once(self, operation: str, action: str, parameters: dict[str, Any]) -> Any:
-        payer = {} if operation in _FREE else self._payer
+        payer = {} if operation == _FREE else self._payer
         with s3_errors(operation, action, self.endpoint):
             return getattr(self._client, operation)(Bucket=self.name, **payer, **parameters)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from rivet_core.api import BucketMissing, Check, DestinationError, NotFound, RivetError
+from rivet_core.api import Check, DestinationError, RivetError
 from rivet_s3.errors import s3_errors
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ def check_all(objects: Objects, login: Login) -> Iterator[Check]:
     """Yield every check; what needs the bucket is left out where there is none."""
     yield _identity(login, objects.bucket.endpoint)
     try:
-        answer = objects.bucket.head(f"reach the bucket {objects.bucket.name}")
+        answer = objects.look_around(f"reach the bucket {objects.bucket.name}")
     except RivetError as error:
-        yield _unreachable(objects, error)
+        yield Check("bucket", "failed", error.message, error.hint or "check endpoint and network")
         return
     yield Check("bucket", "ok", f"{objects.bucket.name} answers at {objects.bucket.endpoint}")
     headers = answer["ResponseMetadata"]["HTTPHeaders"]
@@ -50,15 +50,6 @@ def _identity(login: Login, endpoint: str) -> Check:
     if expiry < datetime.now(UTC):
         return Check("identity", "failed", message, "log in again")
     return Check("identity", "ok", message)
-
-
-def _unreachable(objects: Objects, error: RivetError) -> Check:
-    if isinstance(error, NotFound):
-        error = BucketMissing(
-            f"the bucket {objects.bucket.name} does not exist",
-            hint="create the bucket, or correct bucket, region and endpoint",
-        )
-    return Check("bucket", "failed", error.message, error.hint or "check endpoint and network")
 
 
 def _region(objects: Objects, headers: Mapping[str, str]) -> Iterator[Check]:

@@ -104,7 +104,6 @@ _PERMISSIONS: Final = {
     "get_object": "s3:GetObject",
     "head_object": "s3:GetObject (and s3:ListBucket, without which S3 answers so for absent objects, too)",
     "list_objects_v2": "s3:ListBucket",
-    "head_bucket": "s3:ListBucket",
     "list_multipart_uploads": "s3:ListBucketMultipartUploads",
     "get_bucket_lifecycle_configuration": "s3:GetLifecycleConfiguration",
     "delete_object": "s3:DeleteObject",

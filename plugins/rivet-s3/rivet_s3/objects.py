@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from rivet_core.api import BucketMissing, IntegrityError, InvalidKey, NotFound, ObjectInfo, PreconditionFailed
+from rivet_core.api import IntegrityError, InvalidKey, NotFound, ObjectInfo, PermissionDenied, PreconditionFailed
 from rivet_s3.digests import Digest, crc32c_of, version_of
 from rivet_s3.errors import Unexplained
 
@@ -138,15 +139,17 @@ class Objects:
         if self.head(key) is not None:
             raise PreconditionFailed(f"{self.shown(key)} exists already")
 
+    def look_around(self, action: str) -> Any:
+        """Ask for a first page of one object, which needs no more than the permission to list the prefix.
+
+        Raises:
+            BucketMissing: the bucket does not exist.
+        """
+        return self.bucket.request("list_objects_v2", action, Prefix=self.root, MaxKeys=1)
+
     def _see_bucket(self, action: str) -> None:
         """Tell an absent object from an absent bucket: the answer to a HEAD is the same for both."""
-        if self._bucket_seen:
-            return
-        try:
-            self.bucket.head(action)
-        except NotFound as error:
-            raise BucketMissing(
-                f"cannot {action}: the bucket {self.bucket.name} does not exist",
-                hint="create the bucket, or correct bucket, region and endpoint",
-            ) from error
-        self._bucket_seen = True
+        if not self._bucket_seen:
+            with suppress(PermissionDenied):  # so there is a bucket
+                self.look_around(action)
+            self._bucket_seen = True
