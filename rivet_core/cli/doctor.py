@@ -25,7 +25,7 @@ _STYLES: dict[str, Style] = {"ok": "good", "warning": "warn", "failed": "bad", "
 def doctor(ctx: click.Context, *, config: Path, output: Output, names: tuple[str, ...]) -> None:
     """Check the source, the destinations and the plugins.
 
-    Writes one small object to each destination, reads it and deletes it. Exits with 1 if a check fails.
+    Tries to write, read, list and delete one small object at each destination. Exits with 1 if a check fails.
     """
     from rivet_core.config import load
     from rivet_core.engine.doctor import examine

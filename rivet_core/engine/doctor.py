@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from rivet_core.api.destination import Check, IfAbsent
-from rivet_core.api.errors import PreconditionFailed, as_rivet_error
+from rivet_core.api.destination import Check
+from rivet_core.api.errors import as_rivet_error
 from rivet_core.engine import plan
-from rivet_core.engine.store import open_store, read_object
+from rivet_core.engine.probe import probe
+from rivet_core.engine.store import open_store
 from rivet_core.state import open_state
 
 if TYPE_CHECKING:
-    from rivet_core.api.destination import Destination
     from rivet_core.config import Config, ExportConfig
     from rivet_core.plugins import Registry
 
 logger = logging.getLogger(__name__)
-
-_PROBE = b"written by rivet doctor; safe to delete\n"
 
 
 @dataclass(frozen=True)
@@ -47,13 +44,18 @@ def examine(config: Config, exports: tuple[ExportConfig, ...], registry: Registr
 
 
 def _about(subject: str, checks: Iterator[Check]) -> Iterator[Diagnosis]:
+    for check in _survived(subject, lambda: checks):
+        yield Diagnosis(subject, check)
+
+
+def _survived(name: str, checks: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+    """Yield the checks; an error that ends them, or keeps them from beginning, becomes the last, called ``name``."""
     try:
-        for check in checks:
-            yield Diagnosis(subject, check)
+        yield from checks()
     except Exception as error:
-        logger.debug("a check of %s", subject, exc_info=True)
+        logger.debug("a check of %s", name, exc_info=True)
         known = as_rivet_error(error)
-        yield Diagnosis(subject, Check(subject, "failed", f"{known.message} [{known.code}]", known.hint))
+        yield Check(name, "failed", f"{known.message} [{known.code}]", known.hint)
 
 
 def _check_plugins(registry: Registry) -> Iterator[Check]:
@@ -89,41 +91,5 @@ def _check_query(config: Config, export: ExportConfig, registry: Registry) -> It
 def _check_store(config: Config, export: ExportConfig, registry: Registry) -> Iterator[Check]:
     choice = plan.resolve_destination(export, plan.PrefixChoice(datetime.now(UTC).date(), "doctor"))
     with closing(open_store(choice, registry, config.base_dir)) as destination:
-        yield from destination.check()
-        yield from _probe(destination, conditional=destination.capabilities(choice.spec.capabilities).conditional_put)
-
-
-def _probe(destination: Destination, *, conditional: bool) -> Iterator[Check]:
-    """Write, read, overwrite against the condition, list and delete one small object."""
-    key = f"_rivet_doctor_{os.urandom(4).hex()}"
-    name = "write, read, delete"
-    destination.put(key, _PROBE, condition=IfAbsent() if conditional else None)
-    try:
-        stored = read_object(destination, key, limit=len(_PROBE))
-        if stored is None or stored[0] != _PROBE:
-            yield Check(name, "failed", "what was read differs from what was written", "the store cannot be trusted")
-            return
-        if key not in {info.key for info in destination.list("_rivet_doctor_")}:
-            yield Check(name, "failed", "the object that was written is not listed", "the store cannot be trusted")
-            return
-        if conditional and not _refuses_overwrite(destination, key):
-            yield Check(
-                name, "failed", "a conditional write replaced an object", "two writers could overwrite each other here"
-            )
-            return
-    finally:
-        destination.delete(key)
-    if destination.head(key) is not None:
-        yield Check(
-            name, "failed", f"{key} is still there after it was deleted", "deletes may need a grant of their own"
-        )
-        return
-    yield Check(name, "ok", destination.uri)
-
-
-def _refuses_overwrite(destination: Destination, key: str) -> bool:
-    try:
-        destination.put(key, _PROBE + b"again\n", condition=IfAbsent())
-    except PreconditionFailed:
-        return True
-    return False
+        yield from _survived("destination", destination.check)
+        yield from probe(destination, choice.spec.capabilities)

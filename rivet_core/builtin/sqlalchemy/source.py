@@ -107,8 +107,9 @@ class SqlalchemySource(Source):
         """Connect, and report what answers."""
         try:
             with self._backend.failures(), self.engine.connect() as connection:
-                yield Check("source", "ok", f"{self.engine_name} is reachable")
-                yield from self._backend.server_checks(connection)
+                answers = list(self._backend.server_checks(connection))  # SQLite opens any file; only these read it
+            yield Check("source", "ok", f"{self.engine_name} is reachable")
+            yield from answers
         except RivetError as error:
             yield Check("source", "failed", error.message, error.hint)
 

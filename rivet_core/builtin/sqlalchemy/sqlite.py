@@ -125,7 +125,8 @@ class Sqlite(Backend):
         return f"rowid {rows[0][-1]}" if rows and rows[0][-1] is not None else ""
 
     def server_checks(self, connection: sqlalchemy.Connection) -> Iterator[Check]:
-        """Report the library's version, and that nothing can be written."""
+        """Report the library's version, and that nothing can be written; fails for a file that is no database."""
+        connection.exec_driver_sql("PRAGMA schema_version").close()
         yield version_check(f"SQLite {connection.exec_driver_sql('SELECT sqlite_version()').scalar()}")
         yield read_only_check(connection.exec_driver_sql("PRAGMA query_only").scalar() == 1)
 

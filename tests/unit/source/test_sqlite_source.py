@@ -285,6 +285,10 @@ def test_a_file_that_is_no_database(database):
     database.path.write_text("this is no database, however long it may be" * 100)
     with pytest.raises(QueryError, match="no SQLite database"):
         database.read("SELECT 1 FROM t")
+    with database.open() as source:
+        (check,) = source.check()
+    assert (check.status, check.message) == ("failed", "the file is no SQLite database (SQLITE_NOTADB)")
+    assert check.hint == "check the path"
 
 
 def test_progress_and_doctor(database):
