@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 @click.command()
 @export_option
 @param_option
+@click.option("--resume", is_flag=True, help="Go on with the newest run that ended before it was published.")
+@click.option("--force", is_flag=True, help="With --resume: also where a dataset is published at the prefix.")
+@click.option("--dry-run", is_flag=True, help="With --resume: print what would be kept and written, and stop.")
 @click.option("--validate", is_flag=True, help="Verify each dataset after it is published.")
 @click.option(
     "--summary-output",
@@ -34,6 +38,9 @@ def run(
     output: Output,
     names: tuple[str, ...],
     params: tuple[str, ...],
+    resume: bool,
+    force: bool,
+    dry_run: bool,
     validate: bool,
     summary_output: Path | None,
 ) -> None:
@@ -49,12 +56,15 @@ def run(
     from rivet_core.engine.run import RunOptions, run_exports
     from rivet_core.plugins import load_registry
 
+    if (force or dry_run) and not resume:
+        raise UsageError(f"{'--force' if force else '--dry-run'} needs --resume", hint="add --resume, or leave it out")
     registry = load_registry()
     loaded = load(config, registry)
     exports = loaded.select(names)
     if any(export.destination.spec.kind == "stream" for export in exports):
         output = output.to(sys.stderr)
-    results = run_exports(loaded, exports, registry, RunOptions(parse_params(params), validate), show_progress)
+    options = RunOptions(parse_params(params), validate=validate, resume=resume, force=force, dry_run=dry_run)
+    results = run_exports(loaded, exports, registry, options, show_progress)
     codes = [result.exit_code for result in results]
     document = {"runs": [result.to_json() for result in results], "exit_code": overall_exit_code(codes)}
     unwritten = None
@@ -84,8 +94,11 @@ def _render(results: list[RunResult], text: TextOutput) -> None:
             facts = ", ".join([*counts, format_bytes(result.bytes)])
             text.line(f"{result.export}: {facts} {took}", "good")
             text.line(f"  {result.prefix}")
+        elif result.status == "planned":
+            text.line(f"{result.export}: nothing was done")
         else:
             text.line(f"{result.export}: {result.status} {took}", "bad")
+        _render_resume(result, text)
         if result.validation is not None:
             text.line(f"  validation: {result.validation['verdict']}")
         for what, keys in (
@@ -97,3 +110,17 @@ def _render(results: list[RunResult], text: TextOutput) -> None:
                 text.line(f"  {what}: {', '.join(keys)}", "faint")
         if result.error is not None:
             text.error(result.error)
+
+
+def _render_resume(result: RunResult, text: TextOutput) -> None:
+    if result.resumes is None:
+        if result.status == "planned":
+            text.line("  there is no run to resume; all rows would be exported")
+        return
+    counts = Counter(str(item["decision"]) for item in result.decisions)
+    summary = ", ".join(f"{count} {decision}" for decision, count in sorted(counts.items())) or "nothing is kept"
+    text.line(f"  resumes {result.resumes}: {summary}")
+    if result.status == "planned":
+        for item in result.decisions:
+            what = item["path"] or f"chunk {item['chunk']}"
+            text.line(f"    {item['decision']}: {what}")

@@ -87,7 +87,7 @@ def build_manifest(
                 rows=part.rows,
                 size_bytes=part.size_bytes,
                 content_fingerprint=part.content_fingerprint,
-                run_id=run_id,
+                run_id=part.run_id or run_id,
                 chunk=part.chunk,
                 range=ranges[part.chunk],
                 checksums=dict(part.checksums),

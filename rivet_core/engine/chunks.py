@@ -8,8 +8,9 @@ is made is the upper bound of the last chunk: rows that arrive above it are left
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,7 @@ import sqlalchemy
 from rivet_core.api.errors import QueryError
 from rivet_core.api.source import Query
 from rivet_core.api.sql import single_statement, wrap
-from rivet_core.contract.key_text import KeyValue, kind_of, to_text
+from rivet_core.contract.key_text import KeyValue, from_text, kind_of, to_text
 from rivet_core.contract.manifest import KeyRange
 
 if TYPE_CHECKING:
@@ -49,6 +50,20 @@ class Bounds:
     high: _Key | None = None
     nulls: bool = False
 
+    def to_json(self) -> str:
+        """Return the bounds as the state keeps them, every value with its kind."""
+        return json.dumps({"low": _described(self.low), "high": _described(self.high), "nulls": self.nulls})
+
+    @classmethod
+    def from_json(cls, text: str) -> Bounds:
+        """Return the bounds that ``to_json`` has written.
+
+        Raises:
+            ValueError: they are none.
+        """
+        stored = json.loads(text)
+        return cls(_restored(stored["low"]), _restored(stored["high"]), stored["nulls"])
+
     def key_range(self, columns: Sequence[str]) -> KeyRange:
         """Return the bounds as a manifest has them."""
         return KeyRange(
@@ -59,6 +74,14 @@ class Bounds:
             high_inclusive=True,
             nulls=self.nulls,
         )
+
+
+def _described(key: _Key | None) -> list[tuple[str, str]] | None:
+    return None if key is None else [(kind_of(value), to_text(value)) for value in key]
+
+
+def _restored(stored: list[tuple[str, str]] | None) -> _Key | None:
+    return None if stored is None else tuple(from_text(kind, text) for kind, text in stored)
 
 
 @dataclass(frozen=True)
@@ -108,6 +131,21 @@ def plan_chunks(source: Source, query: Query, schema: SourceSchema, chunking: Ch
         )
     chunks = tuple(cutter.chunk(number, bound) for number, bound in enumerate(bounds, start=1))
     return ChunkPlan(columns, chunks, cutter.smallest() if len(columns) == 1 else None)
+
+
+def restore_chunks(source: Source, query: Query, chunking: Chunking | None, bounds: Mapping[int, Bounds]) -> ChunkPlan:
+    """Return the plan of an earlier run of the same query, from the bounds that it has recorded by number."""
+    if chunking is None:
+        return whole(query)
+    columns = chunking.columns or _primary_key(source, query)
+    cutter = _Cutter(source, query, columns)
+    chunks = tuple(cutter.chunk(number, bound) for number, bound in bounds.items())
+    return ChunkPlan(columns, chunks, cutter.smallest() if len(columns) == 1 else None)
+
+
+def whole(query: Query) -> ChunkPlan:
+    """Return the plan that reads a query by one statement."""
+    return ChunkPlan((), (Chunk(1, query, Bounds()),))
 
 
 def _primary_key(source: Source, query: Query) -> tuple[str, ...]:

@@ -33,7 +33,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WrittenPart:
-    """A part that is committed at the destination by the ``attempt``-th read of its chunk."""
+    """A part that is committed at the destination by the ``attempt``-th read of its chunk.
+
+    Attributes:
+        run_id: the earlier run that has written it; ``None`` for this one.
+    """
 
     key: str
     number: int
@@ -44,6 +48,7 @@ class WrittenPart:
     chunk: int = 1
     attempt: int = 1
     checksums: Mapping[str, str] = field(default_factory=dict)
+    run_id: str | None = None
 
 
 class PartJournal(Protocol):
@@ -54,6 +59,9 @@ class PartJournal(Protocol):
 
     def committed(self, part: WrittenPart) -> None:
         """A part is committed at the destination."""
+
+    def finished(self, chunk: Chunk, attempt: int) -> None:
+        """Every part of an attempt at a chunk is committed."""
 
     def reading_again(self, error: DestinationError) -> None:
         """The attempt failed for this reason, and the chunk is about to be read again."""
@@ -125,7 +133,9 @@ def extract_chunk(source: Source, chunk: Chunk, target: PartTarget, numbers: Par
                         "the columns of the result changed while the export started",
                         hint="somebody alters the table or its data; run the export again",
                     )
-                return writer.write(stream)
+                written = writer.write(stream)
+            target.journal.finished(chunk, attempt)
+            return written
         except (PreconditionFailed, Transient) as error:
             writer.forget()
             if attempt == _ATTEMPTS:

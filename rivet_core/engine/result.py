@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 _PUBLISHED = "its dataset was published before that and is complete"
 _NOTHING_PUBLISHED = "nothing was published; what the prefix held before is untouched, run it again"
 
-RunStatus = Literal["succeeded", "failed", "interrupted"]
+RunStatus = Literal["succeeded", "failed", "interrupted", "planned"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class RunResult:
         quarantined: part names that were moved aside after the commit point.
         untracked: names at the prefix that are in no manifest and not ours to move.
         validation: the report of ``--validate``.
+        resumes: the run that this one resumed.
+        decisions: what became of each part and each chunk of that run.
     """
 
     export: str
@@ -69,6 +71,8 @@ class RunResult:
     untracked: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     validation: dict[str, object] | None = None
+    resumes: str | None = None
+    decisions: list[dict[str, object]] = field(default_factory=list)
     error: ErrorReport | None = None
 
     def finish(self, base_dir: Path) -> None:

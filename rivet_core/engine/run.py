@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,30 +17,41 @@ from rivet_core.contract.fingerprint import fingerprint
 from rivet_core.contract.manifest import MAX_MANIFEST_BYTES, WARN_MANIFEST_BYTES, encode
 from rivet_core.engine import plan
 from rivet_core.engine.certificate import build_manifest
-from rivet_core.engine.chunks import Bounds, Chunk, ChunkPlan, plan_chunks
+from rivet_core.engine.chunks import plan_chunks, restore_chunks, whole
 from rivet_core.engine.counters import Counters
-from rivet_core.engine.extract import PartTarget, WrittenPart
+from rivet_core.engine.extract import PartTarget
 from rivet_core.engine.journal import Journal
 from rivet_core.engine.memory import MemoryPlan
 from rivet_core.engine.prefix import look
 from rivet_core.engine.publish import Baseline, Publisher
+from rivet_core.engine.recording import StateJournal, part_row
+from rivet_core.engine.recover import (
+    Recovery,
+    find_unfinished,
+    inputs_of,
+    recover,
+    refuse_changed_inputs,
+    refuse_published,
+)
 from rivet_core.engine.result import ErrorReport, RunResult, error_report, timestamp
 from rivet_core.engine.store import open_store
 from rivet_core.engine.stream import run_stream
 from rivet_core.engine.tidy import TidyPlan, plan_tidying, tidy
 from rivet_core.engine.verify import verify_store
 from rivet_core.engine.workers import extract_all
-from rivet_core.state import PartRow, RunStart, open_state
+from rivet_core.state import ChunkRow, RunStart, open_state
 
 if TYPE_CHECKING:
-    from rivet_core.api.destination import ObjectInfo
+    from rivet_core.api.destination import Capabilities, ObjectInfo
     from rivet_core.api.source import Query, Source, SourceSchema
-    from rivet_core.config import Config, ExportConfig
+    from rivet_core.config import Config, DestinationChoice, ExportConfig
     from rivet_core.contract.manifest import Manifest
+    from rivet_core.engine.chunks import ChunkPlan
+    from rivet_core.engine.extract import WrittenPart
     from rivet_core.engine.prefix import PrefixView
     from rivet_core.engine.store import CheckedDestination
     from rivet_core.plugins import Registry
-    from rivet_core.state import Lease, LeaseInfo, Outcome, StateStore
+    from rivet_core.state import Lease, LeaseInfo, Outcome, RunRow, StateStore
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +61,21 @@ Watch = Callable[[str, Counters], AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the command line adds to the configuration."""
+    """What the command line adds to the configuration.
+
+    Attributes:
+        params: values of the query's binds.
+        validate: verify the dataset after it is published.
+        resume: go on with the newest run that ended before it was published.
+        force: with ``resume``, also where a dataset is published.
+        dry_run: with ``resume``, decide and do nothing.
+    """
 
     params: Mapping[str, str] = field(default_factory=dict)
     validate: bool = False
+    resume: bool = False
+    force: bool = False
+    dry_run: bool = False
 
 
 def run_exports(
@@ -76,6 +99,22 @@ def run_exports(
             if results[-1].exit_code == Interrupted.exit_code:
                 break
     return results
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a run works with once it is recorded.
+
+    Attributes:
+        view: the prefix at the run's start.
+        recovery: what is there of the run that this one resumes.
+    """
+
+    lease: Lease
+    destination: CheckedDestination
+    view: PrefixView
+    journal: Journal
+    recovery: Recovery | None
 
 
 class ExportRun:
@@ -119,44 +158,101 @@ class ExportRun:
         return error_report(error, self._export.name, published=self._published is not None)
 
     def _run(self) -> None:
-        choice = plan.resolve_destination(self._export, plan.PrefixChoice(self._started.date(), self.run_id))
-        claimed = choice.spec.capabilities
         with ExitStack() as stack:
             lease = stack.enter_context(self._state.acquire(self._export.name, on_wait=_log_wait))
+            unfinished = find_unfinished(self._state, self._export.name) if self._options.resume else None
+            choice = self._choose_destination(unfinished)
+            claimed = choice.spec.capabilities
             upload_bytes = MemoryPlan.upload_bytes(self._config.memory_budget, self._workers)
             store = open_store(choice, self._registry, self._config.base_dir, upload_bytes=upload_bytes)
             destination = stack.enter_context(closing(store))
             self._result.prefix = destination.uri
             view = look(destination)
-            self._settle_earlier_run(lease, view)
-            self._start(lease, destination, view)
-            journal = Journal(
-                self.run_id, self._export.name, self._registry, lambda event: self._state.record_event(lease, event)
-            )
-            self._result.warnings = journal.warnings
-            for message in destination.warnings():
-                journal.warn(message)
-            with self._recorded(lease, journal):
-                journal.emit("run_started", prefix=destination.uri, mode=self._export.mode)
-                content = self._extract(lease, destination, view, journal)
-                conditional = destination.capabilities(claimed).conditional_put
-                publisher = Publisher(destination, conditional=conditional, guard=lease.check)
-                listing = self._publish(lease, publisher, content, view, journal)
+            settled = self._settle_earlier_run(lease, view, unfinished)
+            recovery = None
+            if unfinished is not None and settled is None:
+                recovery = self._recover(unfinished, destination, view)
+            if self._options.dry_run:
+                self._result.status = "planned"
+                return
+            if settled is None and (recovery is None or recovery.pending is None):
+                self._start(lease, choice.template, destination, view, recovery)
+            work = _Work(lease, destination, view, self._open_journal(lease, destination), recovery)
+            content, listing = settled, view.listing
+            if content is None:
+                with self._recorded(lease, work.journal):
+                    content, listing = self._export_and_publish(work, claimed)
             todo = plan_tidying(listing, content, view, self._export.superseded)
-            self._tidy(lease, destination, todo, journal, rehash=claimed.rehash_on_validate)
+            self._tidy(work, todo, rehash=claimed.rehash_on_validate)
             if self._options.validate:
                 self._validate(destination, rehash=claimed.rehash_on_validate)
 
-    def _settle_earlier_run(self, lease: Lease, view: PrefixView) -> None:
-        """Record as succeeded a run whose commit the state has missed: it died, or the answer was lost."""
-        earlier = self._state.newest_run(self._export.name)
+    def _open_journal(self, lease: Lease, destination: CheckedDestination) -> Journal:
+        journal = Journal(
+            self.run_id, self._export.name, self._registry, lambda event: self._state.record_event(lease, event)
+        )
+        self._result.warnings = journal.warnings
+        for message in destination.warnings():
+            journal.warn(message)
+        return journal
+
+    def _export_and_publish(self, work: _Work, claimed: Capabilities) -> tuple[Manifest, Mapping[str, ObjectInfo]]:
+        """Return what is certified now, and what was at the prefix before."""
+        work.journal.emit("run_started", prefix=work.destination.uri, mode=self._export.mode)
+        if work.recovery is not None and work.recovery.pending is not None:
+            content, data = work.recovery.pending
+        else:
+            content = self._extract(work)
+            data = encode(content)
+        conditional = work.destination.capabilities(claimed).conditional_put
+        publisher = Publisher(work.destination, conditional=conditional, guard=work.lease.check)
+        return content, self._publish(work, publisher, content, data)
+
+    def _choose_destination(self, unfinished: RunRow | None) -> DestinationChoice:
+        """Return the destination at the prefix of this run: that of the run which it resumes, or its own."""
+        if unfinished is not None and unfinished.prefix is not None:
+            return self._export.destination.with_prefix(unfinished.prefix)
+        return plan.resolve_destination(self._export, plan.PrefixChoice(self._started.date(), self.run_id))
+
+    def _settle_earlier_run(self, lease: Lease, view: PrefixView, unfinished: RunRow | None) -> Manifest | None:
+        """Record as succeeded a run whose commit the state has missed: it died, or the answer was lost.
+
+        Returns:
+            The manifest of the run to resume, if that is the one: then nothing is left to export.
+        """
+        earlier = unfinished or self._state.newest_run(self._export.name)
         certified = view.control.certified
         if earlier is None or certified is None or certified.run_id != earlier.run_id:
-            return
-        if earlier.status != "succeeded":
+            return None
+        if earlier.status != "succeeded" and not self._options.dry_run:
             self._finish(lease, earlier.run_id, "succeeded", content=certified)
+        if unfinished is None or view.control.certified_key is None:
+            return None
+        self.run_id = self._result.run_id = earlier.run_id
+        self._committed(certified, view.manifests[view.control.certified_key].control.data)
+        return certified
 
-    def _start(self, lease: Lease, destination: CheckedDestination, view: PrefixView) -> None:
+    def _recover(self, unfinished: RunRow, destination: CheckedDestination, view: PrefixView) -> Recovery:
+        """Decide what is kept of the run to resume, before anything is recorded or written."""
+        goes_on = refuse_published(view, unfinished, force=self._options.force)
+        with closing(plan.open_source(self._config, self._export, self._registry)) as source:
+            query = plan.build_query(source, self._export, self._options.params)
+            refuse_changed_inputs(unfinished, inputs_of(self._export, query, source.describe(query)))
+        recovery = recover(self._state, unfinished, destination, view) if goes_on else Recovery(unfinished)
+        if recovery.pending is not None:
+            self.run_id = self._result.run_id = unfinished.run_id
+        self._result.resumes = unfinished.run_id
+        self._result.decisions = [decision.to_json() for decision in recovery.decisions]
+        return recovery
+
+    def _start(
+        self,
+        lease: Lease,
+        prefix: str,
+        destination: CheckedDestination,
+        view: PrefixView,
+        recovery: Recovery | None,
+    ) -> None:
         self._state.start_run(
             lease,
             RunStart(
@@ -166,6 +262,8 @@ class ExportRun:
                 prefix_uri=destination.uri,
                 started_at=self._started,
                 success_version=view.success.info.version if view.success else None,
+                prefix=prefix,
+                resumes=recovery.run.run_id if recovery else None,
             ),
         )
 
@@ -196,16 +294,16 @@ class ExportRun:
         self._finish(lease, self.run_id, "interrupted" if interrupted else "failed", error=report)
         journal.emit_if_possible("run_interrupted" if interrupted else "run_failed", code=report.code)
 
-    def _extract(self, lease: Lease, destination: CheckedDestination, view: PrefixView, journal: Journal) -> Manifest:
+    def _extract(self, work: _Work) -> Manifest:
         export = self._export
         with closing(plan.open_source(self._config, export, self._registry)) as source:
             query = plan.build_query(source, export, self._options.params)
             schema = source.describe(query)
-            journal.emit("source_described", columns=len(schema.columns))
+            work.journal.emit("source_described", columns=len(schema.columns))
             self.counters.approximate_rows = source.approximate_rows(query)
             format_ = plan.open_format(export, self._registry)
             target = PartTarget(
-                destination=destination,
+                destination=work.destination,
                 format=format_,
                 suffix=export.format.spec.suffix,
                 schema=schema.arrow(),
@@ -213,21 +311,23 @@ class ExportRun:
                     self._config.memory_budget,
                     export.max_file_size,
                     workers=self._workers,
-                    writer_bytes=destination.buffer_bytes,
+                    writer_bytes=work.destination.buffer_bytes,
                 ),
                 max_file_size=export.max_file_size,
                 write_empty=export.empty == "file",
-                journal=_StateParts(self._state, lease, self.run_id, journal),
+                journal=StateJournal(self._state, work.lease, self.run_id, work.journal),
                 counters=self.counters,
             )
-            chunks = self._plan_chunks(source, query, schema)
-            first = 1 + max(view.highest_part_number(), self._state.highest_part(destination.uri))
-            parts = extract_all(source, chunks.chunks, target, first_number=first, parallel=self._workers)
+            chunks = self._plan_chunks(source, query, schema, work.recovery)
+            kept = work.recovery.kept if work.recovery else {}
+            first = 1 + max(work.view.highest_part_number(), self._state.highest_part(work.destination.uri))
+            self._record_plan(work.lease, chunks, kept, inputs_of(export, query, schema))
+            parts = extract_all(source, chunks.chunks, target, first_number=first, parallel=self._workers, kept=kept)
             return build_manifest(
                 run_id=self.run_id,
                 export=export,
                 started_at=self._started,
-                destination_uri=destination.uri,
+                destination_uri=work.destination.uri,
                 engine=source.engine_name,
                 table=query.table,
                 compression=format_.compression,
@@ -236,22 +336,33 @@ class ExportRun:
                 parts=parts,
             )
 
-    def _plan_chunks(self, source: Source, query: Query, schema: SourceSchema) -> ChunkPlan:
-        if self._export.chunking is None:
-            return ChunkPlan((), (Chunk(1, query, Bounds()),))
+    def _plan_chunks(self, source: Source, query: Query, schema: SourceSchema, recovery: Recovery | None) -> ChunkPlan:
         self.counters.phase = "planning"
+        if recovery is not None and recovery.bounds:
+            return restore_chunks(source, query, self._export.chunking, recovery.bounds)
+        if self._export.chunking is None:
+            return whole(query)
         return plan_chunks(source, query, schema, self._export.chunking)
 
-    def _publish(
-        self, lease: Lease, publisher: Publisher, content: Manifest, view: PrefixView, journal: Journal
-    ) -> Mapping[str, ObjectInfo]:
+    def _record_plan(
+        self, lease: Lease, chunks: ChunkPlan, kept: Mapping[int, Sequence[WrittenPart]], inputs: Mapping[str, object]
+    ) -> None:
+        """Keep the chunks in the state, so that a later run can resume this one; the kept ones are finished."""
+        rows = [
+            ChunkRow(chunk.number, chunk.bounds.to_json(), 1 if chunk.number in kept else None)
+            for chunk in chunks.chunks
+        ]
+        # They count as the first attempt of this run.
+        parts = [part_row(replace(part, attempt=1)) for written in kept.values() for part in written]
+        self._state.plan_chunks(lease, self.run_id, rows, parts, inputs=json.dumps(inputs))
+
+    def _publish(self, work: _Work, publisher: Publisher, content: Manifest, data: bytes) -> Mapping[str, ObjectInfo]:
         self.counters.phase = "publishing"
-        data = encode(content)
         if len(data) > WARN_MANIFEST_BYTES:
-            journal.warn(f"the manifest has {len(data)} bytes; {MAX_MANIFEST_BYTES} is the most that is read")
-        self._state.publishing(lease, self.run_id, fingerprint(data))
+            work.journal.warn(f"the manifest has {len(data)} bytes; {MAX_MANIFEST_BYTES} is the most that is read")
+        self._state.publishing(work.lease, self.run_id, fingerprint(data))
         try:
-            listing = publisher.publish(content, data, Baseline.of(view))
+            listing = publisher.publish(content, data, Baseline.of(work.view))
             self._committed(content, data)
         except BaseException:
             # It may have come while the answer of the commit was on its way: then the dataset is published.
@@ -260,7 +371,7 @@ class ExportRun:
                     self._committed(content, data)
             raise
         result = self._result
-        journal.emit_if_possible(
+        work.journal.emit_if_possible(
             "published", manifest=result.manifest_fingerprint, rows=result.rows, parts=result.parts
         )
         return listing
@@ -273,18 +384,16 @@ class ExportRun:
         result.bytes = sum(part.size_bytes for part in content.parts)
         result.manifest_fingerprint = fingerprint(data)
 
-    def _tidy(
-        self, lease: Lease, destination: CheckedDestination, todo: TidyPlan, journal: Journal, *, rehash: bool
-    ) -> None:
+    def _tidy(self, work: _Work, todo: TidyPlan, *, rehash: bool) -> None:
         """Move old parts aside. Nothing in here can unmake the dataset, so failures are warnings."""
         self.counters.phase = "tidying"
         result = self._result
-        done = tidy(destination, todo, self.run_id, rehash=rehash, guard=lease.check)
+        done = tidy(work.destination, todo, self.run_id, rehash=rehash, guard=work.lease.check)
         result.quarantined, result.deleted, result.untracked = done.quarantined, done.deleted, done.reported
         for key in done.quarantined:
-            journal.emit_if_possible("part_quarantined", key=key)
+            work.journal.emit_if_possible("part_quarantined", key=key)
         for message in done.warnings:
-            journal.warn(message)
+            work.journal.warn(message)
 
     def _validate(self, destination: CheckedDestination, *, rehash: bool) -> None:
         """Verify what was published; a dataset that was to be proven and is not is no success."""
@@ -325,39 +434,6 @@ class ExportRun:
             size_bytes=sum(part.size_bytes for part in content.parts) if content else 0,
             parts=content.part_count if content else 0,
         )
-
-
-class _StateParts:
-    """Records parts in the state and tells the subscribers."""
-
-    def __init__(self, state: StateStore, lease: Lease, run_id: str, journal: Journal) -> None:
-        self._state = state
-        self._lease = lease
-        self._run_id = run_id
-        self._journal = journal
-
-    def reserve(self, key: str, number: int) -> None:
-        self._state.reserve_part(self._lease, self._run_id, key, number)
-
-    def committed(self, part: WrittenPart) -> None:
-        self._state.commit_part(
-            self._lease,
-            self._run_id,
-            PartRow(
-                key=part.key,
-                number=part.number,
-                rows=part.rows,
-                size_bytes=part.size_bytes,
-                content_fingerprint=part.content_fingerprint,
-                version=part.version,
-                attempt=part.attempt,
-                chunk=part.chunk,
-            ),
-        )
-        self._journal.emit("part_committed", key=part.key, rows=part.rows, size_bytes=part.size_bytes)
-
-    def reading_again(self, error: DestinationError) -> None:
-        self._journal.warn(f"the rows are read again: {error.message}")
 
 
 def _log_wait(owner: LeaseInfo) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rivet_core.engine.extract import PartNumbers, Stopped, WrittenPart, extract_chunk, write_empty_part
@@ -15,23 +16,35 @@ if TYPE_CHECKING:
 
 
 def extract_all(
-    source: Source, chunks: Sequence[Chunk], target: PartTarget, *, first_number: int, parallel: int = 1
+    source: Source,
+    chunks: Sequence[Chunk],
+    target: PartTarget,
+    *,
+    first_number: int,
+    parallel: int = 1,
+    kept: Mapping[int, Sequence[WrittenPart]] = MappingProxyType({}),
 ) -> list[WrittenPart]:
     """Export every chunk.
 
     Args:
         first_number: the lowest part number that may be free.
         parallel: chunks at the same time, each on a connection and in a thread of its own.
+        kept: the parts of chunks that an earlier run has exported, by the chunk's number.
 
     Returns:
         The committed parts in the order of their rows; none for an empty result without ``write_empty``.
     """
     numbers = PartNumbers(target, first_number)
     target.counters.phase = "exporting"
-    if parallel == 1 or len(chunks) == 1:
-        written = [part for chunk in chunks for part in extract_chunk(source, chunk, target, numbers)]
+    for part in (part for parts in kept.values() for part in parts):
+        target.counters.count(rows=part.rows, size_bytes=part.size_bytes, parts=1)
+    todo = [chunk for chunk in chunks if chunk.number not in kept]
+    done = dict(kept)
+    if parallel == 1 or len(todo) <= 1:
+        done |= {chunk.number: extract_chunk(source, chunk, target, numbers) for chunk in todo}
     else:
-        written = _extract_parallel(source, chunks, target, numbers, parallel)
+        done |= _extract_parallel(source, todo, target, numbers, parallel)
+    written = [part for chunk in chunks for part in done[chunk.number]]
     if not written and target.write_empty:
         written = [write_empty_part(chunks[0], target, numbers)]
     return written
@@ -39,7 +52,7 @@ def extract_all(
 
 def _extract_parallel(
     source: Source, chunks: Sequence[Chunk], target: PartTarget, numbers: PartNumbers, parallel: int
-) -> list[WrittenPart]:
+) -> dict[int, list[WrittenPart]]:
     done: dict[int, list[WrittenPart]] = {}
 
     def work(chunk: Chunk) -> None:
@@ -57,7 +70,7 @@ def _extract_parallel(
             target.stop.set()
             wait(running)
             raise
-    return [part for chunk in chunks for part in done[chunk.number]]
+    return done
 
 
 def _take(chunks: Iterator[Chunk], number: int) -> list[Chunk]:

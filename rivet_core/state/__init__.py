@@ -1,6 +1,17 @@
 """What a run remembers between its steps and between runs, in a SQL database."""
 
 from rivet_core.state.lease import Lease, LeaseInfo
-from rivet_core.state.store import Outcome, PartRow, RunRow, RunStart, RunStatus, StateStore, open_state
+from rivet_core.state.store import ChunkRow, Outcome, PartRow, RunRow, RunStart, RunStatus, StateStore, open_state
 
-__all__ = ["Lease", "LeaseInfo", "Outcome", "PartRow", "RunRow", "RunStart", "RunStatus", "StateStore", "open_state"]
+__all__ = [
+    "ChunkRow",
+    "Lease",
+    "LeaseInfo",
+    "Outcome",
+    "PartRow",
+    "RunRow",
+    "RunStart",
+    "RunStatus",
+    "StateStore",
+    "open_state",
+]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,8 @@ class RunStart:
         prefix_uri: where the run writes, ending in ``/``.
         started_at: timezone-aware.
         success_version: version of the ``_SUCCESS`` at the prefix, ``None`` if there is none.
+        prefix: what the destination's template stands for in this run; a resume writes there, too.
+        resumes: the run that this one resumes.
     """
 
     run_id: str
@@ -44,6 +46,8 @@ class RunStart:
     prefix_uri: str
     started_at: datetime
     success_version: str | None = None
+    prefix: str | None = None
+    resumes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class RunRow:
         rows: rows delivered.
         size_bytes: bytes delivered.
         parts: parts delivered.
+        inputs: what decides which rows there are and how they are written, as JSON; a resume needs the same.
     """
 
     run_id: str
@@ -72,6 +77,24 @@ class RunRow:
     rows: int
     size_bytes: int
     parts: int
+    prefix: str | None
+    inputs: str | None
+    resumes: str | None
+
+
+@dataclass(frozen=True)
+class ChunkRow:
+    """A chunk of a run.
+
+    Attributes:
+        number: counts from 1.
+        bounds: its bounds, as JSON.
+        attempt: the attempt whose parts are all committed; ``None`` while there is none.
+    """
+
+    number: int
+    bounds: str
+    attempt: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +110,8 @@ class PartRow:
         version: the store's token of the object.
         attempt: the attempt on its chunk, from 1.
         chunk: the chunk, from 1.
+        checksums: the store's, as lower-case hex by algorithm.
+        written_by: the run whose part it is.
     """
 
     key: str
@@ -97,6 +122,12 @@ class PartRow:
     version: str
     attempt: int = 1
     chunk: int = 1
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    written_by: str | None = None
+
+    def values(self) -> dict[str, object]:
+        """Return the columns of the table."""
+        return {**vars(self), "checksums": json.dumps(dict(self.checksums))}
 
 
 class StateStore:
@@ -163,10 +194,45 @@ class StateStore:
             changed = connection.execute(
                 update(tables.part)
                 .where(tables.part.c.run_id == run_id, tables.part.c.key == part.key)
-                .values(committed=1, **vars(part))
+                .values(committed=1, **part.values())
             )
             if changed.rowcount == 0:
                 raise StateError(f"the part {part.key} of run {run_id} was never reserved")
+
+    def plan_chunks(
+        self,
+        lease: Lease,
+        run_id: str,
+        chunks: Sequence[ChunkRow],
+        parts: Sequence[PartRow] = (),
+        *,
+        inputs: str | None = None,
+    ) -> None:
+        """Record all chunks of a run before the first is read.
+
+        Args:
+            chunks: with an attempt where a run that this one resumes has finished them.
+            parts: the committed parts of those.
+            inputs: what decides which rows there are and how they are written, as JSON; a resume needs the same.
+        """
+        with self._fenced(lease) as connection:
+            sequence = self._run_of(connection, lease, run_id).sequence
+            connection.execute(update(tables.run).where(tables.run.c.sequence == sequence).values(inputs=inputs))
+            if chunks:
+                connection.execute(insert(tables.chunk), [{"run_id": run_id, **vars(chunk)} for chunk in chunks])
+            if parts:
+                rows = [{"run_id": run_id, "committed": 1, **part.values()} for part in parts]
+                connection.execute(insert(tables.part), rows)
+
+    def finish_chunk(self, lease: Lease, run_id: str, number: int, attempt: int) -> None:
+        """Record that every part of an attempt at a chunk is committed."""
+        with self._fenced(lease) as connection:
+            self._run_of(connection, lease, run_id)
+            connection.execute(
+                update(tables.chunk)
+                .where(tables.chunk.c.run_id == run_id, tables.chunk.c.number == number)
+                .values(attempt=attempt)
+            )
 
     def publishing(self, lease: Lease, run_id: str, manifest_fingerprint: str) -> None:
         """Record, before the commit point, which manifest the run is about to certify."""
@@ -252,7 +318,19 @@ class StateStore:
             .order_by(columns.number, columns.key)
         )
         with self._database.read() as connection:
-            return [PartRow(**row._mapping) for row in connection.execute(query)]
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return [PartRow(**{**row, "checksums": json.loads(row["checksums"] or "{}")}) for row in rows]
+
+    def chunks(self, run_id: str) -> list[ChunkRow]:
+        """Return the chunks of a run by number."""
+        columns = tables.chunk.c
+        query = (
+            select(*(columns[name] for name in ChunkRow.__dataclass_fields__))
+            .where(columns.run_id == run_id)
+            .order_by(columns.number)
+        )
+        with self._database.read() as connection:
+            return [ChunkRow(**row._mapping) for row in connection.execute(query)]
 
     def events(self, run_id: str) -> list[Event]:
         """Return the events of a run in the order in which they were recorded."""

@@ -24,7 +24,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 #: The version of the tables below; a change of them needs a migration (``database.MIGRATIONS``).
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _MYSQL: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
 _Name = String(255)
@@ -109,6 +109,9 @@ run = Table(
     Column("rows", BigInteger, nullable=False, default=0),
     Column("size_bytes", BigInteger, nullable=False, default=0),
     Column("parts", BigInteger, nullable=False, default=0),
+    Column("prefix", Text),
+    Column("inputs", Text),
+    Column("resumes", _Name),
     Index("rivet_run_export", "export", "sequence"),
     sqlite_autoincrement=True,
     **_MYSQL,
@@ -127,6 +130,20 @@ part = Table(
     Column("version", Text),
     Column("attempt", Integer),
     Column("chunk", BigInteger),
+    Column("checksums", Text),
+    # The run whose part it is: that of the row, or an earlier one that it resumes.
+    Column("written_by", _Name),
+    **_MYSQL,
+)
+
+chunk = Table(
+    "rivet_chunk",
+    metadata,
+    Column("run_id", _Name, ForeignKey(run.c.run_id, ondelete="CASCADE"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("bounds", Text, nullable=False),
+    # The attempt whose parts are all committed; NULL while there is none.
+    Column("attempt", Integer),
     **_MYSQL,
 )
 

@@ -21,10 +21,12 @@ SITUATIONS = [
     "published twice, with strangers",
     "published, superseded parts deleted",
     "published, in chunks",
+    "empty prefix, in chunks, resumed",
+    "published, in chunks, resumed",
 ]
 OPTIONS: dict[str, dict[str, object]] = {
     "published, superseded parts deleted": {"superseded": "delete"},
-    "published, in chunks": {"mode": "chunked", "chunk_size": 150},
+    **{name: {"mode": "chunked", "chunk_size": 150} for name in SITUATIONS if "in chunks" in name},
 }
 
 
@@ -66,7 +68,7 @@ def set_up(directory: Path, zygote: Zygote, situation: str) -> Path:
     """Bring a directory into a situation and return its configuration."""
     directory.mkdir()
     config = write_config(directory, **OPTIONS.get(situation, {}))
-    if situation != "empty prefix":
+    if not situation.startswith("empty prefix"):
         write_source(directory / "shop.db", "first")
         assert zygote.run(config, directory / "trace").exit_code == 0
         assert observer.check(directory / "out") is not None
@@ -88,7 +90,7 @@ def test_a_run_killed_at_any_point_leaves_the_old_dataset_or_the_new_one(
     before = observer.check(template / "out")
     rows = write_source(memory_disk / "expected.db", "new")
     old_rows = before.rows() if before else None
-    deleting = "deleted" in situation
+    deleting, resumed = "deleted" in situation, "resumed" in situation
     deleted = {part.name for part in before.parts} if before and deleting else set()
 
     whole = memory_disk / "whole"
@@ -114,13 +116,14 @@ def test_a_run_killed_at_any_point_leaves_the_old_dataset_or_the_new_one(
         else:
             assert found.rows() in (old_rows, rows), where
 
-        again = zygote.run(directory / "rivet.yaml", directory / "trace")
+        again = zygote.run(directory / "rivet.yaml", directory / "trace", resume=resumed)
         assert again.exit_code == 0, where
         superseded = {part.name for part in found.parts} if found and deleting else set()
         final = observer.check(directory / "out", deleted=deleted | superseded)
         assert final is not None, where
         assert final.rows() == rows, where
-        assert found is None or final.run_id != found.run_id, where
+        if not resumed:
+            assert found is None or final.run_id != found.run_id, where
         strangers = {path.name for path in (directory / "out").iterdir()} - {"notes.txt", "_quarantine", "_SUCCESS"}
         assert strangers == {
             *(part.name for part in final.parts),

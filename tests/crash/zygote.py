@@ -1,9 +1,10 @@
 """Runs exports in forked children that can be killed at any operation: started once, so a run costs no imports.
 
 As a program (``python zygote.py WARM_UP_CONFIG``) it reads one JSON request a line:
-``{"config": PATH, "kill_at": N | null, "trace": PATH}``, forks, and answers ``{"status": N}`` with the child's wait
-status. In the child every operation of the destination and every write of the state counts twice, before and after, and
-at the N-th count the child kills itself with SIGKILL. The names of the counted points go to the trace file, unbuffered.
+``{"config": PATH, "kill_at": N | null, "trace": PATH, "resume": BOOL}``, forks, and answers ``{"status": N}`` with the
+child's wait status. In the child every operation of the destination and every write of the state counts twice, before
+and after, and at the N-th count the child kills itself with SIGKILL. The names of the counted points go to the trace
+file, unbuffered.
 
 The kit's ``MortalDestination`` plays a death inside one process, for any plugin. Here the process is really killed,
 with whatever it had not flushed, and nothing of the kit takes part: what the kit plays is held against the real thing.
@@ -47,11 +48,11 @@ class Zygote:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
 
-    def run(self, config: Path, trace: Path, *, kill_at: int | None = None) -> Outcome:
-        """Run every export of ``config`` in a child and wait for its end."""
+    def run(self, config: Path, trace: Path, *, kill_at: int | None = None, resume: bool = False) -> Outcome:
+        """Run every export of ``config`` in a child, or resume it by force, and wait for its end."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"config": str(config), "kill_at": kill_at, "trace": str(trace)}
+        request = {"config": str(config), "kill_at": kill_at, "trace": str(trace), "resume": resume}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         status = json.loads(self._process.stdout.readline())["status"]
@@ -114,14 +115,15 @@ def _instrument(points: _Points) -> None:
     Database.write = counted_write  # type: ignore[method-assign]
 
 
-def _run(config: str) -> int:
+def _run(config: str, *, resume: bool = False) -> int:
     from rivet_core.config import load
     from rivet_core.engine.run import RunOptions, run_exports
     from rivet_core.plugins import load_registry
 
     registry = load_registry()
     loaded = load(Path(config), registry)
-    results = run_exports(loaded, loaded.exports, registry, RunOptions(), lambda name, counters: nullcontext())
+    options = RunOptions(resume=resume, force=resume)
+    results = run_exports(loaded, loaded.exports, registry, options, lambda name, counters: nullcontext())
     for result in results:
         if result.error:
             print(result.error, file=sys.stderr)
@@ -140,7 +142,7 @@ def main(warm_up: str) -> None:
             code = 70
             try:
                 _instrument(_Points(Path(request["trace"]), request["kill_at"]))
-                code = _run(request["config"])
+                code = _run(request["config"], resume=request["resume"])
             finally:
                 sys.stderr.flush()
                 os._exit(code)

@@ -39,6 +39,7 @@ def test_a_run_comes_back_as_it_was_recorded(store: StateStore) -> None:
     assert running is not None
     assert vars(running) == {
         **vars(START),
+        "inputs": None,
         "status": "running",
         "finished_at": None,
         "manifest_fingerprint": None,

@@ -1,0 +1,210 @@
+"""The verb ``recover``: what a resume keeps of a run that ended before it was published, and what it does anew.
+
+The decisions are those of rule M8 (``contract.decide``). A chunk is kept as a whole or written as a whole: all parts
+of its completed attempt have to be as they were recorded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rivet_core.api.errors import SafetyError, UsageError
+from rivet_core.contract import keys
+from rivet_core.contract.decide import Decision, decide
+from rivet_core.contract.fingerprint import fingerprint
+from rivet_core.contract.manifest import Part
+from rivet_core.contract.types import schema_fingerprint
+from rivet_core.engine.chunks import Bounds
+from rivet_core.engine.extract import WrittenPart
+from rivet_core.engine.proof import compare_part
+
+if TYPE_CHECKING:
+    from rivet_core.api.destination import Destination
+    from rivet_core.api.source import Query, SourceSchema
+    from rivet_core.config import ExportConfig
+    from rivet_core.contract.manifest import Manifest
+    from rivet_core.engine.prefix import PrefixView
+    from rivet_core.state import PartRow, RunRow, StateStore
+
+_ANEW = "run without --resume to export everything anew"
+
+
+@dataclass(frozen=True)
+class ResumeDecision:
+    """What happens to one part, or to the rows of one chunk that has none.
+
+    Attributes:
+        chunk: number of the chunk; ``None`` for an object that belongs to none.
+        path: the part; ``None`` where there is none yet.
+    """
+
+    decision: Decision
+    chunk: int | None = None
+    path: str | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the facts as JSON-able values."""
+        return {"decision": self.decision.value, "chunk": self.chunk, "path": self.path}
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What is there of an unfinished run.
+
+    Attributes:
+        run: the run.
+        bounds: its chunks by number, in order; empty if it died before they were recorded.
+        kept: the parts of the chunks that need not be read again, by the chunk's number.
+        decisions: one for each part and each unfinished chunk.
+        pending: the manifest that it had written before it died, and its bytes, if all its parts are in place.
+    """
+
+    run: RunRow
+    bounds: Mapping[int, Bounds] = field(default_factory=dict)
+    kept: Mapping[int, Sequence[WrittenPart]] = field(default_factory=dict)
+    decisions: tuple[ResumeDecision, ...] = ()
+    pending: tuple[Manifest, bytes] | None = None
+
+
+def find_unfinished(state: StateStore, export: str) -> RunRow | None:
+    """Return the newest run of an export that can be resumed: it has chunks, and no run has succeeded since."""
+    for run in state.runs(export):
+        if run.status == "succeeded":
+            return None
+        if state.chunks(run.run_id):
+            return run
+    return None
+
+
+def inputs_of(export: ExportConfig, query: Query, schema: SourceSchema) -> dict[str, object]:
+    """Return what decides which rows there are and how they are written, without SQL and values.
+
+    A resume needs the same: parts of two different exports are no dataset.
+    """
+    chunking = export.chunking
+    text = json.dumps([query.text, {name: str(value) for name, value in query.params.items()}], sort_keys=True)
+    return {
+        "table": export.table,
+        "query": fingerprint(text.encode("utf-8", "surrogatepass")),
+        "columns": schema_fingerprint(schema.arrow()),
+        "mode": export.mode,
+        "chunk_column": list(chunking.columns) if chunking else None,
+        "chunk_size": chunking.size if chunking else None,
+        "chunk_count": chunking.count if chunking else None,
+        "chunk_by_days": chunking.days if chunking else None,
+        "format": export.format.spec.name,
+        "compression": str(getattr(export.format.model, "compression", "")),
+    }
+
+
+def refuse_changed_inputs(run: RunRow, inputs: Mapping[str, object]) -> None:
+    """Refuse to resume a run whose export was changed since.
+
+    Raises:
+        UsageError: names every difference.
+    """
+    before: dict[str, object] = json.loads(run.inputs or "{}")
+    differences = [
+        name if name in ("query", "columns") else f"{name} (was {before.get(name)}, is {now})"
+        for name, now in inputs.items()
+        if before.get(name) != now
+    ]
+    if before and differences:
+        raise UsageError(
+            f"the export was changed since the run {run.run_id} started: {', '.join(differences)}",
+            hint=f"change it back, or {_ANEW}",
+        )
+
+
+def refuse_published(view: PrefixView, run: RunRow, *, force: bool) -> bool:
+    """Refuse to touch a published prefix without ``--force``; return whether the unfinished run may go on.
+
+    With it the run goes on if ``_SUCCESS`` is the one that it saw at its start. Otherwise another run has published
+    since, and everything is exported anew.
+
+    Raises:
+        SafetyError: there is a ``_SUCCESS`` at the prefix.
+    """
+    if view.success is None:
+        return run.success_version is None
+    if not force:
+        raise SafetyError(
+            f"the prefix holds a published dataset; resuming {run.run_id} would replace it",
+            hint="add --force to do that, or run without --resume to export everything anew",
+        )
+    return view.success.info.version == run.success_version
+
+
+def _pending(destination: Destination, view: PrefixView, run: RunRow) -> tuple[Manifest, bytes] | None:
+    stored = view.manifests.get(keys.manifest_copy_key(run.run_id))
+    if stored is None or stored.content is None or stored.content.run_id != run.run_id:
+        return None
+    for part in stored.content.committed_parts():
+        if compare_part(destination, part, view.listing.get(part.path)) != "same":
+            return None
+    return stored.content, stored.control.data
+
+
+def recover(state: StateStore, run: RunRow, destination: Destination, view: PrefixView) -> Recovery:
+    """Compare what the state knows of a run with what is at the destination."""
+    chunks = state.chunks(run.run_id)
+    parts = state.parts(run.run_id)
+    kept: dict[int, list[WrittenPart]] = {}
+    decisions: list[ResumeDecision] = []
+    listed: set[str] = set()
+    for chunk in chunks:
+        if chunk.attempt is None:
+            decisions.append(ResumeDecision(decide(listed=False, present=False), chunk.number))
+            continue
+        own = [part for part in parts if (part.chunk, part.attempt) == (chunk.number, chunk.attempt)]
+        listed.update(part.key for part in own)
+        found = [ResumeDecision(_decide(destination, part, view), chunk.number, part.key) for part in own]
+        decisions += found
+        if all(item.decision is Decision.SKIP for item in found):
+            kept[chunk.number] = [_written(part, run.run_id) for part in own]
+    if view.control.certified is not None:
+        listed.update(part.path for part in view.control.certified.parts)
+    decisions += [
+        ResumeDecision(decide(listed=False, present=True), path=key)
+        for key in sorted(view.listing)
+        if keys.parse_part_name(key) is not None and key not in listed
+    ]
+    bounds = {chunk.number: Bounds.from_json(chunk.bounds) for chunk in chunks}
+    return Recovery(run, bounds, kept, tuple(decisions), _pending(destination, view, run))
+
+
+def _decide(destination: Destination, part: PartRow, view: PrefixView) -> Decision:
+    recorded = Part(
+        part_id=1,
+        path=part.key,
+        rows=part.rows,
+        size_bytes=part.size_bytes,
+        content_fingerprint=part.content_fingerprint,
+        checksums=dict(part.checksums),
+        version=part.version,
+    )
+    finding = compare_part(destination, recorded, view.listing.get(part.key))
+    return decide(
+        listed=True,
+        present=finding != "missing",
+        same_size=finding != "size differs",
+        same_content=finding == "same",
+    )
+
+
+def _written(part: PartRow, run_id: str) -> WrittenPart:
+    return WrittenPart(
+        key=part.key,
+        number=part.number,
+        rows=part.rows,
+        size_bytes=part.size_bytes,
+        content_fingerprint=part.content_fingerprint,
+        version=part.version,
+        chunk=part.chunk,
+        attempt=part.attempt,
+        checksums=dict(part.checksums),
+        run_id=part.written_by or run_id,
+    )
