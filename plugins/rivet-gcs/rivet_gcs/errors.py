@@ -38,6 +38,7 @@ _TRANSIENT: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_R
 #: The SDK lets some errors of the layers below pass; for a body that breaks off those of urllib3.
 _FOREIGN: Final = (GoogleAPICallError, GoogleAuthError, requests.RequestException, urllib3.exceptions.HTTPError)
 _CLOCK: Final = "check the machine's clock: Google refuses a signature that is minutes off (rivet doctor compares)"
+_BUSY: Final = "the service is slow or overloaded: run the export again later, or raise timeout_seconds"
 _BUCKET: Final = "create the bucket, or correct bucket in the configuration; Rivet never creates one"
 
 
@@ -81,7 +82,7 @@ def translate(error: Exception, action: Action) -> RivetError:
     if isinstance(error, requests.exceptions.ProxyError):
         return Transient(f"cannot {action.text}: the proxy fails", hint="check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
     if isinstance(error, requests.Timeout):
-        return Transient(f"cannot {action.text}: {action.endpoint} does not answer in time")
+        return Transient(f"cannot {action.text}: {action.endpoint} does not answer in time", hint=_BUSY)
     return Transient(
         f"cannot {action.text}: the connection to {action.endpoint} failed ({_innermost(error)})",
         hint="check the network, the name of the host and the proxy settings",
@@ -95,7 +96,7 @@ def _answered(error: GoogleAPICallError, action: Action) -> DestinationError:
     message = f"cannot {action.text}: {said}"
     if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR or reason in _RATE_LIMITS:
         headers = getattr(error.response, "headers", {})
-        return Transient(message, retry_after=retry_after(headers.get("Retry-After")))
+        return Transient(message, hint=_BUSY, retry_after=retry_after(headers.get("Retry-After")))
     lower = said.lower()
     match status:
         case HTTPStatus.UNAUTHORIZED:
