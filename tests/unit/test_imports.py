@@ -12,8 +12,8 @@ REPOSITORY = Path(__file__).parents[2]
 
 #: What loads only when it is used: each of these costs more than all that a light module may need.
 HEAVY = {"pyarrow", "pydantic", "sqlalchemy", "yaml", "rich", "stamina", "tenacity", "xxhash", "psutil"}
-HEAVY |= {"boto3", "google", "azure", "psycopg", "pymysql", "pytest", "hypothesis"}
-PROJECT = {"rivet_core", "rivet_gcs", "rivet_local"}
+HEAVY |= {"boto3", "botocore", "awscrt", "google", "azure", "psycopg", "pymysql", "pytest", "hypothesis"}
+PROJECT = {"rivet_core", "rivet_gcs", "rivet_local", "rivet_s3"}
 
 MAIN = "import sys; from rivet_core.cli.main import main; main({!r})"
 
@@ -49,6 +49,7 @@ def test_the_import_rules_are_kept():
         "rivet_core.builtin.plugin",
         "rivet_gcs.plugin",
         "rivet_local.plugin",
+        "rivet_s3.plugin",
     ],
 )
 def test_light_modules_load_the_standard_library_and_pluggy_only(module):
