@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from rivet_core.contract import keys
 from rivet_core.contract.types import schema_fingerprint
 from rivet_core.contract.verdict import Verdict, judge
 from rivet_core.engine.prefix import PrefixView, look, read_success
-from rivet_core.engine.proof import compare_part
+from rivet_core.engine.proof import prove_part
 from rivet_core.engine.result import timestamp
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ FormatOf = Callable[[str], "Format"]
 
 # A dataset that is replaced while it is checked is checked anew; no prefix is replaced this often for long.
 _ATTEMPTS = 5
-_WORKERS = 2
+# Asking a store is waiting for it; reading a part is work, and holds a piece of it in memory.
+_ASKING_WORKERS = 8
+_READING_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,21 @@ class Finding:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class PartCheck:
+    """How a part was proven to be the one that the manifest lists, see ``proof.Comparison``; ``None`` if it is not."""
+
+    path: str
+    proof: str | None
+
+
 @dataclass(frozen=True)
 class VerifyReport:
     """What ``rivet validate`` found.
 
     Attributes:
         resolved_prefix: the prefix that was checked.
-        legacy_run: data without any manifest, accepted with reduced checks.
+        checks: every part that was looked at, in the manifest's order; empty at depth ``light``.
         untracked: data objects that no certified manifest lists; quarantine is not counted.
     """
 
@@ -60,6 +71,12 @@ class VerifyReport:
     rows: int | None = None
     parts: int | None = None
     bytes: int | None = None
+    checks: tuple[PartCheck, ...] = ()
+
+    @property
+    def proofs(self) -> dict[str, int]:
+        """How many parts were proven by what, the most frequent first."""
+        return dict(Counter(check.proof for check in self.checks if check.proof is not None).most_common())
 
     @property
     def legacy_run(self) -> bool:
@@ -83,6 +100,7 @@ class VerifyReport:
             "bytes": self.bytes,
             "findings": [{"path": finding.path, "message": finding.message} for finding in self.findings],
             "untracked": list(self.untracked),
+            "checks": [{"path": check.path, "proof": check.proof} for check in self.checks],
         }
 
 
@@ -129,8 +147,12 @@ class _Check:
         findings = [Finding("", problem) for problem in control.problems]
         certified = control.certified
         failed: list[Finding] = []
+        checks: list[PartCheck] = []
         if certified is not None and self.depth != "light":
-            failed = list(self._check_parts(certified, view))
+            for check, problem in self._check_parts(certified, view):
+                checks.append(check)
+                if problem:
+                    failed.append(Finding(check.path, problem))
         verdict = judge(control.facts(view.listing, parts_failed=bool(failed)))
         report = VerifyReport(
             export=self.export,
@@ -139,6 +161,7 @@ class _Check:
             verdict=verdict,
             findings=(*findings, *failed),
             untracked=tuple(_untracked(view)),
+            checks=tuple(checks),
         )
         described = certified or control.manifest
         if described is None:
@@ -152,24 +175,28 @@ class _Check:
             bytes=sum(part.size_bytes for part in described.committed_parts()),
         )
 
-    def _check_parts(self, certified: Manifest, view: PrefixView) -> Iterator[Finding]:
-        def check(part: Part) -> str:
+    def _check_parts(self, certified: Manifest, view: PrefixView) -> Iterator[tuple[PartCheck, str]]:
+        """Yield each committed part's check and what is wrong with it."""
+
+        def check(part: Part) -> tuple[PartCheck, str]:
             return self._check_part(certified, part, view)
 
-        parts = certified.committed_parts()
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="rivet-verify") as pool:
-            for part, problem in zip(parts, pool.map(check, parts), strict=True):
-                if problem:
-                    yield Finding(part.path, problem)
+        workers = _READING_WORKERS if self.reread else _ASKING_WORKERS
+        with ThreadPoolExecutor(workers, thread_name_prefix="rivet-verify") as pool:
+            yield from pool.map(check, certified.committed_parts())
 
-    def _check_part(self, certified: Manifest, part: Part, view: PrefixView) -> str:
-        info = view.listing.get(part.path)
-        finding = compare_part(self.destination, part, info, reread=self.reread)
-        if finding == "size differs" and info is not None:
-            return f"has {info.size_bytes} bytes, the manifest says {part.size_bytes}"
-        if finding != "same":
-            return {"missing": "is missing", "content differs": "has other content than the manifest says"}[finding]
-        return self._decode_part(certified, part) if self.depth == "full" else ""
+    def _check_part(self, certified: Manifest, part: Part, view: PrefixView) -> tuple[PartCheck, str]:
+        found = prove_part(self.destination, part, view.listing.get(part.path), reread=self.reread)
+        match found.finding:
+            case "missing":
+                problem = "is missing"
+            case "size differs":
+                problem = f"has {found.size_bytes} bytes, the manifest says {part.size_bytes}"
+            case "content differs":
+                problem = "has other content than the manifest says"
+            case "same":
+                problem = self._decode_part(certified, part) if self.depth == "full" else ""
+        return PartCheck(part.path, None if problem else found.proof), problem
 
     def _decode_part(self, certified: Manifest, part: Part) -> str:
         try:

@@ -27,6 +27,12 @@ def report_of(published: Published, capsys: pytest.CaptureFixture[str], *argumen
     return code, report
 
 
+def text_of(published: Published, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    published.validate(*arguments)
+    return capsys.readouterr().out
+
+
 def only_foreign_data(published: Published) -> None:
     shutil.rmtree(published.prefix)
     published.prefix.mkdir()
@@ -87,8 +93,13 @@ def test_what_the_control_objects_say_is_found_at_every_depth(
 def test_failed_parts_are_found_where_parts_are_looked_at(published: Make, capsys: pytest.CaptureFixture[str]) -> None:
     changed = published()
     changed.parts[0].unlink()
-    verdicts = [report_of(changed, capsys, "--depth", depth)[1]["verdict"] for depth in DEPTHS]
-    assert verdicts == ["verified", "parts_failed", "parts_failed"]
+    missing, *others = [part.name for part in changed.parts]
+    reports = [report_of(changed, capsys, "--depth", depth)[1] for depth in DEPTHS]
+    assert [report["verdict"] for report in reports] == ["verified", "parts_failed", "parts_failed"]
+    proofs = [{"path": missing, "proof": None}, *({"path": name, "proof": "content"} for name in others)]
+    assert [report["checks"] for report in reports] == [[], proofs, proofs]
+    assert "no part was looked at" in text_of(changed, capsys, "--depth", "light")
+    assert f"{len(others)} parts proven by content" in text_of(changed, capsys)
 
 
 def test_a_prepared_dataset_does_not_hide_that_the_certified_one_is_damaged(
@@ -123,6 +134,7 @@ def test_a_clean_prefix_is_described(published: Make, capsys: pytest.CaptureFixt
         "bytes": sum(part.stat().st_size for part in clean.parts),
         "findings": [],
         "untracked": [],
+        "checks": [{"path": part["path"], "proof": "content"} for part in manifest["parts"]],
     }
 
 
