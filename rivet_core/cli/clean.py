@@ -53,7 +53,7 @@ def clean(
     days: int,
     execute: bool,
 ) -> None:
-    """Remove what is old in quarantine and what dead runs have left unfinished.
+    """Remove old quarantine and unfinished uploads.
 
     Lists it only, unless --execute is given. Datasets, and whatever Rivet has not put there, are never touched. An
     export that is being run is refused with exit code 5; what cannot be removed is named, and the exit code is 1.

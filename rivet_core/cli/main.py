@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 COMMANDS: Final = {
     "run": ("rivet_core.cli.run", "run", "Export tables and queries."),
     "validate": ("rivet_core.cli.validate", "validate", "Verify what was exported, without touching the source."),
-    "clean": ("rivet_core.cli.clean", "clean", "Remove what runs have put aside or left unfinished, once it is old."),
+    "clean": ("rivet_core.cli.clean", "clean", "Remove old quarantine and unfinished uploads."),
     "doctor": ("rivet_core.cli.doctor", "doctor", "Check the source, the destinations and the plugins."),
     "plugins": ("rivet_core.cli.plugins_list", "plugins", "Show what is installed."),
     "schema": ("rivet_core.cli.schema_cmd", "schema", "Print JSON Schemas of rivet.yaml and of the manifest."),
