@@ -81,7 +81,7 @@ def describe(credentials: Any) -> str:
     if account := getattr(credentials, "account", None):
         return f"user {account}"
     kind = str(type(credentials).__module__).rpartition(".")[2]
-    if audience := getattr(credentials, "_audience", None):
+    if audience := getattr(credentials, "info", {}).get("audience"):
         return f"workload identity {audience}"
     return {"credentials": "user credentials"}.get(kind, kind)
 

@@ -175,14 +175,14 @@ class Bucket:
             return self.info(key, blob)
 
         crc = google_crc32c.value(data)
-        info = self.settle(upload, lambda: self.find(key, len(data), crc))
+        info = self.settle(upload, lambda: self.find(key, len(data), digest(crc)))
         self.prove(info, len(data), crc)
         return info
 
-    def find(self, key: str, size_bytes: int, crc32c: int) -> ObjectInfo | None:
-        """Return the object at ``key`` if it has this size and checksum."""
+    def find(self, key: str, size_bytes: int, crc32c: str | None) -> ObjectInfo | None:
+        """Return the object at ``key`` if it has this size and checksum; ``None`` as a checksum proves nothing."""
         info = self.head(key)
-        if info is None or info.size_bytes != size_bytes or info.checksums.get("crc32c") != digest(crc32c):
+        if info is None or info.size_bytes != size_bytes or crc32c is None or info.checksums.get("crc32c") != crc32c:
             return None
         return info
 

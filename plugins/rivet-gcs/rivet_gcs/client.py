@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import requests.adapters
@@ -29,7 +30,8 @@ class Session(AuthorizedSession):
     """A session that logs in, gets a new token before the old one ends or when it was refused, and hides it."""
 
     def __init__(self, credentials: Any) -> None:
-        super().__init__(credentials)  # type: ignore[no-untyped-call]  # google-auth is half typed
+        renew = () if isinstance(credentials, AnonymousCredentials) else (HTTPStatus.UNAUTHORIZED,)
+        super().__init__(credentials, refresh_status_codes=renew)  # type: ignore[no-untyped-call]  # half typed
         self._token = ""
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS, max_retries=0)
         self.mount("https://", adapter)

@@ -19,6 +19,7 @@ _KMS_KEY: Final = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cry
 class GcsConfig(ObjectStoreConfig):
     """A bucket of Google Cloud Storage."""
 
+    bucket: str = Field(max_length=222, pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", description="Name of the bucket.")
     part_size: Size | None = Field(
         default=None,
         ge=CHUNK_BYTES,

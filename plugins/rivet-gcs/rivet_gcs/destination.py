@@ -134,7 +134,7 @@ class GcsDestination(Destination):
                         return self._bucket.info(target, new)
 
         try:
-            info = self._bucket.settle(step, lambda: self._same(source, target))
+            info = self._bucket.settle(step, lambda: self._bucket.find(target, source.size_bytes, _crc32c(source)))
         except PreconditionFailed as error:  # of the source or of the target: the answer does not tell
             current = self._bucket.head(source.key)
             if current is None or current.version != source.version:
@@ -175,13 +175,6 @@ class GcsDestination(Destination):
             retry=None,
         )
         return list(next(pages.pages, ())), pages.next_page_token
-
-    def _same(self, source: ObjectInfo, target: str) -> ObjectInfo | None:
-        """Return the object at ``target`` if it is a copy of ``source`` by size and checksum."""
-        found = self._bucket.head(target)
-        if found is None or found.size_bytes != source.size_bytes or _crc32c(found) != _crc32c(source):
-            return None
-        return found
 
 
 def _crc32c(info: ObjectInfo, default: str | None = None) -> str | None:

@@ -38,6 +38,7 @@ _TRANSIENT: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_R
 #: The SDK lets some errors of the layers below pass; for a body that breaks off those of urllib3.
 _FOREIGN: Final = (GoogleAPICallError, GoogleAuthError, requests.RequestException, urllib3.exceptions.HTTPError)
 _CLOCK: Final = "check the machine's clock: Google refuses a signature that is minutes off (rivet doctor compares)"
+_ANONYMOUS: Final = "log in: replace allow_anonymous, which is for emulators and public buckets"
 _BUSY: Final = "the service is slow or overloaded: run the export again later, or raise timeout_seconds"
 _BUCKET: Final = "create the bucket, or correct bucket in the configuration; Rivet never creates one"
 
@@ -99,9 +100,11 @@ def _answered(error: GoogleAPICallError, action: Action) -> DestinationError:
         return Transient(message, hint=_BUSY, retry_after=retry_after(headers.get("Retry-After")))
     lower = said.lower()
     match status:
+        case HTTPStatus.UNAUTHORIZED if "anonymous caller" in lower:
+            found: DestinationError = PermissionDenied(message, hint=_ANONYMOUS)
         case HTTPStatus.UNAUTHORIZED:
             hint = f"the service refuses the credential; log in again, or {_CLOCK}"
-            found: DestinationError = CredentialsExpired(message, hint=hint)
+            found = CredentialsExpired(message, hint=hint)
         case HTTPStatus.FORBIDDEN:
             found = _forbidden(message, reason, said, action)
         case HTTPStatus.NOT_FOUND if action.needs_bucket or "the specified bucket does not exist" in lower:

@@ -20,6 +20,7 @@ import requests
 from google.api_core.exceptions import from_http_response
 
 from rivet_core.api import NotFound, ObjectInfo, PreconditionFailed, RivetError, Transient, register_secret, retry
+from rivet_gcs.bucket import digest
 from rivet_gcs.config import CHUNK_BYTES
 from rivet_gcs.errors import google_errors
 
@@ -123,14 +124,14 @@ class ResumableUpload:
         try:
             return retry(once, stop=self._stop)
         except (PreconditionFailed, NotFound, Transient) as error:
-            found = self._bucket.find(self._key, total, self._crc) if total is not None else None
+            found = self._bucket.find(self._key, total, digest(self._crc)) if total is not None else None
             # Without a lost answer only another writer can have written what is there.
             if found is not None and (lost or isinstance(error, NotFound)):
                 return found
             if isinstance(error, NotFound):
                 raise Transient(
                     f"cannot {self._action.text}: the service has forgotten the upload",
-                    hint="run the export again, with --resume to keep what is finished",
+                    hint="run the export again",
                 ) from error
             raise
 

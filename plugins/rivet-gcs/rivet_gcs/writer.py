@@ -21,7 +21,7 @@ class GcsWriter(ObjectWriter):
         bucket: where to.
         key: of the object.
         if_absent: ``commit`` fails if there is an object.
-        piece_bytes: size of a piece, a multiple of 256 KiB; two of them are in memory.
+        piece_bytes: size of a piece, a multiple of 256 KiB; one is being filled, one sent, one may be copied.
     """
 
     def __init__(self, bucket: Bucket, key: str, *, if_absent: bool, piece_bytes: int) -> None:

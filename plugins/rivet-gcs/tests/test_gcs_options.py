@@ -141,6 +141,8 @@ def test_part_size_is_the_size_of_a_request(
         ("user_project", ""),
         ("timeout_seconds", 0),
         ("acl", "public"),
+        ("bucket", "-sales"),
+        ("bucket", "gs://sales"),
     ],
 )
 def test_bad_options_are_refused_at_load(field: str, value: object) -> None:
