@@ -23,7 +23,7 @@ class Harness:
     Attributes:
         config: returns the destination's fields in ``rivet.yaml`` for a prefix, without ``type``.
         get: returns an object's bytes, or ``None`` if there is none.
-        put: writes an object, over another one if need be.
+        put: writes an object, over another one if need be; called from several threads at once.
         list: returns the key of every object under the prefix, recursively. Uploads that ``pending_uploads`` lists are
             no objects yet; a plugin that claims ``pending="self_expiring"`` keeps nothing else, so nothing is left out.
         delete: deletes an object; absent is fine.

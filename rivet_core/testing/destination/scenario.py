@@ -159,7 +159,7 @@ class Scenario:
         self._generation = 0
         for key, data in (objects or {}).items():
             self._harness.put(prefix, key, data)
-        self.objects = self._look()
+        self.objects: Snapshot = dict(objects or {})
         self._dataset = check_instant(self.objects)
 
     @property

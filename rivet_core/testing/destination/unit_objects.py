@@ -171,14 +171,14 @@ class ObjectTests:
         hint="follow the continuation token until there is none",
     )
     def test_list_is_complete_beyond_a_page(self, store: Destination, harness: Harness, prefix: str) -> None:
-        expected = sorted([f"part-{number:06d}.csv" for number in range(1, 1104)] + ["z/last"])
+        expected = sorted([f"part-{number:06d}.csv" for number in range(1, 1002)] + ["z/last"])
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda key: harness.put(prefix, key, b"x"), expected))
         listed = [info.key for info in store.list()]
         missing = sorted(set(expected) - set(listed))
         assert not missing, f"{len(missing)} of {len(expected)} objects are missing, from {missing[0]} on"
         assert sorted(listed) == expected, "list yields objects twice, or too many of them"
-        assert len(keys(store, "part-")) == 1103
+        assert len(keys(store, "part-")) == 1001
 
     @proves(
         "D-LIST-3",

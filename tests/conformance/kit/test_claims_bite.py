@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import doctest
 import hashlib
 import io
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from rivet_core.api import (
     StorageFull,
 )
 from rivet_core.testing import Harness
+from rivet_core.testing.destination import claims as claims_module
 from rivet_core.testing.destination.claims import ClaimTests
 from rivet_core.testing.suite import NotApplicable
 from rivet_local.destination import LocalDestination
@@ -119,6 +121,12 @@ MD5 = {"checksum": ("md5", "verified")}
 @pytest.mark.parametrize("size", ["small", "large"])
 def test_a_checksum_that_is_declared_must_be_there_and_right(prove, store, size):
     prove(ClaimTests.test_declared_checksum_is_there_and_right, store, MD5, size)
+
+
+@pytest.mark.parametrize("function", ["_crc32c", "_crc32c_slowly"])
+def test_the_witness_of_crc32c_knows_the_standard_s_example(function):
+    (example,) = doctest.DocTestFinder().find(getattr(claims_module, function), module=claims_module)
+    assert doctest.DocTestRunner().run(example) == doctest.TestResults(failed=0, attempted=1)
 
 
 @pytest.mark.parametrize(
