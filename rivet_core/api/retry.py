@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,8 @@ from typing import TypeVar
 from rivet_core.api.errors import CredentialsExpired, Transient
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 def retry(
@@ -40,9 +43,15 @@ def retry(
     """
     import stamina
 
+    failures = 0
+
     def delay(error: Exception) -> bool | float | timedelta:
+        nonlocal failures
+        failures += 1
         if not isinstance(error, Transient) or (stop is not None and stop.is_set()):
             return False
+        if failures < attempts:
+            logger.warning("%s; trying again", error)
         return error.retry_after if error.retry_after is not None else True
 
     for attempt in stamina.retry_context(on=delay, attempts=attempts, timeout=timeout_seconds):

@@ -195,4 +195,5 @@ def _show_warnings() -> None:
                 self.handleError(record)  # a log that cannot be written fails no export
 
     logging.basicConfig(level=logging.WARNING, handlers=[Stderr()], format="%(name)s: %(message)s")
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # api.retry tells of every retry itself, in words
     logging.captureWarnings(True)

@@ -46,10 +46,12 @@ def test_only_what_is_transient_is_tried_again():
     assert request.calls == 1
 
 
-def test_the_last_failure_is_raised():
+def test_the_last_failure_is_raised_and_the_others_are_logged(caplog: pytest.LogCaptureFixture):
     request = Request(*(Transient(f"busy {number}") for number in range(5)))
     with pytest.raises(Transient, match="busy 2"):
         retry(request, attempts=3)
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("rivet_core")]
+    assert ours == ["busy 0; trying again", "busy 1; trying again"]
 
 
 def test_a_refused_credential_is_renewed_once():
