@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from rivet_core.api import ObjectInfo, PreconditionFailed, Transient, retry
+from rivet_core.api import NotFound, ObjectInfo, PreconditionFailed, Transient, retry
 from rivet_s3.errors import UploadGone, s3_errors
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Bucket:
 
         try:
             return retry(attempt, renew=self._signer.renew if self._signer else None)
-        except (PreconditionFailed, UploadGone, Transient) as error:
+        except (NotFound, PreconditionFailed, UploadGone, Transient) as error:
             if unknown and (found := _looked(look, error)) is not None:
                 return found
             raise

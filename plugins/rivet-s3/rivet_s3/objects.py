@@ -96,16 +96,19 @@ class Objects:
             PreconditionFailed: the condition does not hold.
             IntegrityError: the store holds other bytes.
         """
-        answer = self.bucket.settle(
-            "put_object",
-            f"write {self.shown(key)}",
-            lambda: self.find(key, digest),
-            Key=self.name(key),
-            Body=data,
-            **digest.headers,
-            **condition,
-            **options,
-        )
+        try:
+            answer = self.bucket.settle(
+                "put_object",
+                f"write {self.shown(key)}",
+                lambda: self.find(key, digest),
+                Key=self.name(key),
+                Body=data,
+                **digest.headers,
+                **condition,
+                **options,
+            )
+        except NotFound as error:  # what If-Match says where there is nothing that could match
+            raise PreconditionFailed(f"{self.shown(key)} was deleted by another writer") from error
         return self.verified(key, digest, answer)
 
     def verified(self, key: str, digest: Digest, answer: Any | ObjectInfo) -> ObjectInfo:
