@@ -55,7 +55,10 @@ class S3Writer(ObjectWriter):
         """Append ``data``; full parts are sent meanwhile."""
         self._check_open()
         with memoryview(data) as view:
-            return self._pieces.write(view.cast("B"))
+            size = self._pieces.write(view.cast("B"))
+        if self._pieces.started and self._upload_id is None:
+            self._begin()  # so that what a killed process leaves is listed, whichever of its threads came first
+        return size
 
     def commit(self) -> ObjectInfo:
         """Make the object visible by the one request that stores it, or completes its upload."""

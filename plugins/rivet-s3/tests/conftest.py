@@ -161,11 +161,23 @@ def place(seaweedfs: SeaweedFS, shared_bucket: str, raw: Any) -> Place:
     return Place(seaweedfs, shared_bucket, f"{fresh_prefix()}/", raw)
 
 
-@pytest.fixture
-def moto_place(moto: Moto) -> Iterator[Place]:
-    """A fresh prefix of a fresh bucket in moto."""
+@pytest.fixture(scope="session")
+def shared_moto_bucket(moto: Moto) -> str:
+    """A bucket in moto; each test uses prefixes of its own there."""
+    return moto.create_bucket()
+
+
+@pytest.fixture(scope="session")
+def moto_raw(moto: Moto) -> Iterator[Any]:
+    """A client of moto for a look that bypasses the plugin."""
     with closing(moto.client()) as client:
-        yield Place(moto, moto.create_bucket(), f"{fresh_prefix()}/", client)
+        yield client
+
+
+@pytest.fixture
+def moto_place(moto: Moto, shared_moto_bucket: str, moto_raw: Any) -> Place:
+    """A fresh prefix in moto."""
+    return Place(moto, shared_moto_bucket, f"{fresh_prefix()}/", moto_raw)
 
 
 @pytest.fixture

@@ -91,12 +91,13 @@ def test_the_clock_is_compared(place: Any, proxy: Any, connect: Any, minutes: in
     ids=["whole bucket", "a prefix of ours", "another prefix", "no such rule", "no rules"],
 )
 def test_lifecycle_rules_are_read(moto_place: Any, connect: Any, rule: dict[str, Any] | None, status: str) -> None:
+    place = replace(moto_place, bucket=moto_place.server.create_bucket())
     if rule is not None:
-        moto_place.client.put_bucket_lifecycle_configuration(
-            Bucket=moto_place.bucket,
+        place.client.put_bucket_lifecycle_configuration(
+            Bucket=place.bucket,
             LifecycleConfiguration={"Rules": [{"ID": "tidy", "Status": "Enabled", **rule}]},
         )
-    found = checks_of(connect(moto_place))["unfinished uploads"]
+    found = checks_of(connect(place))["unfinished uploads"]
     assert found.status == status
     assert ("7 days" in found.message) == (status == "ok")
     assert (found.hint == "") == (status == "ok")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -73,8 +74,15 @@ def login_for(request: pytest.FixtureRequest, server: Any, proxy: HttpProxy) -> 
     proxy would cost as much time as the server.
     """
     if hasattr(SafetyTests, request.function.__name__):
-        return server.assume_role(), proxy
+        return session_keys(server), proxy
     return server.admin, None
+
+
+@cache
+def session_keys(server: Any) -> S3Keys:
+    """Return temporary keys, good for all tests on a server."""
+    keys: S3Keys = server.assume_role()
+    return keys
 
 
 class TestSeaweedFS(DestinationSuite):
