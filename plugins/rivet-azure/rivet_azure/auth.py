@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +20,16 @@ def account_key(fields: Mapping[str, object], destination_type: str) -> StaticPr
     """Read a key of the storage account from the environment, once.
 
     Raises:
-        ConfigError: the variable is not set.
+        ConfigError: the variable is not set, or holds no key.
     """
     key = secret_from_environment("account_key_env", fields["account_key_env"])
+    try:
+        base64.b64decode(key.reveal(), validate=True)
+    except ValueError:
+        raise ConfigError(
+            f"account_key_env: the variable {fields['account_key_env']} holds no key of a storage account",
+            hint="copy key1 or key2 from the portal, under Access keys; a shared access signature has sas_token_env",
+        ) from None
     return StaticProvider(
         Credential("account_key", {"account_key": key}),
         f"the key in {fields['account_key_env']} of the account {fields['account_name']}",

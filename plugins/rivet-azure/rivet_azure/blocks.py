@@ -72,7 +72,11 @@ class Blocks:
 
         def call(blob: BlobClient) -> ObjectInfo:
             answer: Any = blob.commit_block_list(
-                [BlobBlock(block_id) for block_id in ids], content_settings=settings, **conditions, **options
+                [BlobBlock(block_id) for block_id in ids],
+                content_settings=settings,
+                validate_content=True,
+                **conditions,
+                **options,
             )
             return self._container.info(self._key, size_bytes, answer["etag"], answer["last_modified"], md5)
 

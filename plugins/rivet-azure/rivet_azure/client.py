@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,8 +59,9 @@ class Login:
         self._config = config
         self._auth = auth
         self._lock = threading.Lock()
-        self._transport = RequestsTransport(session=_http(connections), session_owner=False)
-        self._session = self._open(None if isinstance(auth, NativeAuth) else auth.get())
+        credential = None if isinstance(auth, NativeAuth) else auth.get()
+        self._transport = _transport(self._resolve(credential)[0], config.timeout_seconds, connections)
+        self._session = self._open(credential)
         self.identity = auth.identity if isinstance(auth, NativeAuth) else auth.identity()
 
     @property
@@ -109,8 +111,6 @@ class Login:
             credential=sdk_credential,
             transport=self._transport,
             retry_total=0,
-            connection_timeout=min(_CONNECT_SECONDS, self._config.timeout_seconds),
-            read_timeout=self._config.timeout_seconds,
             max_single_put_size=_LARGEST_PUT_BYTES,
             **options,
         )
@@ -148,16 +148,22 @@ class Login:
         raise ConfigError("account_name is missing", hint="name the storage account, or set endpoint")
 
 
-def _http(connections: int) -> requests.Session:
-    """Return a session for many threads that takes proxies and certificates, but no passwords, from the environment."""
+def _transport(endpoint: str, timeout_seconds: float, connections: int) -> RequestsTransport:
+    """Return connections for many threads, with the environment's proxies and certificates.
+
+    ``requests`` would read the environment again for every request, which takes as long as the rest of it, and would
+    put a password from ``~/.netrc`` in the place of the SDK's login.
+    """
     session = requests.Session()
-    session.auth = _no_netrc
+    session.trust_env = False
+    session.proxies.update(requests.utils.get_environ_proxies(endpoint))
     adapter = HTTPAdapter(pool_maxsize=connections, max_retries=0)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
-    return session
-
-
-def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Leave the login as the SDK has made it, where ``requests`` would put one from ``~/.netrc`` in its place."""
-    return request
+    return RequestsTransport(
+        session=session,
+        session_owner=False,
+        connection_timeout=min(_CONNECT_SECONDS, timeout_seconds),
+        read_timeout=timeout_seconds,
+        connection_verify=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True,
+    )

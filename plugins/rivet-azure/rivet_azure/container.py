@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-READ: Final = "read: `r` of a shared access signature, the role Storage Blob Data Reader"
-LIST: Final = "list: `l` of a shared access signature, the role Storage Blob Data Reader"
-WRITE: Final = "create and write: `c` and `w` of a shared access signature, the role Storage Blob Data Contributor"
-DELETE: Final = "delete: `d` of a shared access signature, the role Storage Blob Data Contributor"
+READ: Final = "`r` in its shared access signature, or the role Storage Blob Data Reader"
+LIST: Final = "`l` in its shared access signature, or the role Storage Blob Data Reader"
+WRITE: Final = "`c` and `w` in its shared access signature, or the role Storage Blob Data Contributor"
+DELETE: Final = "`d` in its shared access signature, or the role Storage Blob Data Contributor"
 #: Marks a directory of an account with a hierarchical namespace, which lists them among its blobs.
 _DIRECTORY_MARK: Final = "hdi_isfolder"
 
@@ -237,7 +237,11 @@ def _explain(error: Refused, used: Session | None, identity: str) -> Credentials
             f"{error.message}: {identity} expired at {expires_at:%Y-%m-%d %H:%M:%S} UTC",
             hint="get a new one and run the export again",
         )
-    return PermissionDenied(
-        f"{error.message}: the service does not accept {identity}",
-        hint="check that it belongs to this account, was copied whole and was not revoked",
-    )
+    if used is not None and used.credential is not None and used.credential.kind == "anonymous":
+        hint = "the container is not public: set the fields of a login"
+    else:
+        hint = (
+            "check that it is whole and valid by now, belongs to this account and container, and was not revoked; and "
+            "that the account's firewall lets this machine in"
+        )
+    return PermissionDenied(f"{error.message}: the service does not accept {identity}", hint=hint)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _FIRST_WAIT_SECONDS: Final = 0.1
 _LONGEST_WAIT_SECONDS: Final = 5.0
-_PERMISSIONS: Final = "read and write: `r`, `c` and `w` of a shared access signature, Storage Blob Data Contributor"
+_PERMISSIONS: Final = "`r`, `c` and `w` in its shared access signature, or the role Storage Blob Data Contributor"
 
 
 def copy_blob(container: Container, source: ObjectInfo, target: str) -> ObjectInfo:

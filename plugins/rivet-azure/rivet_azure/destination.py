@@ -19,7 +19,7 @@ from rivet_azure.errors import Action
 from rivet_azure.reader import RANGE_BYTES, AzureReader
 from rivet_azure.sizing import Sizing
 from rivet_azure.writer import AzureWriter
-from rivet_core.api import Capabilities, Check, Condition, Destination, NotFound, ObjectInfo
+from rivet_core.api import Capabilities, Check, Condition, Destination, ObjectInfo
 
 if TYPE_CHECKING:
     from rivet_azure.config import AzureConfig
@@ -77,11 +77,7 @@ class AzureDestination(Destination):
         self, key: str, *, offset: int = 0, length: int | None = None, version: str | None = None
     ) -> BinaryIO:
         """Open one version of an object, seekable."""
-        info = self._container.head(key)
-        if info is None or version not in (None, info.version):
-            raise NotFound(f"there is no {self.uri}{key}" + (" of the expected version" if version else ""))
-        available = max(0, info.size_bytes - offset)
-        reader = AzureReader(self._container, info, offset, available if length is None else min(length, available))
+        reader = AzureReader(self._container, key, offset=offset, length=length, version=version)
         return cast(BinaryIO, io.BufferedReader(reader, RANGE_BYTES))
 
     def head(self, key: str) -> ObjectInfo | None:

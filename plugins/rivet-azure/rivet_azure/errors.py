@@ -36,7 +36,7 @@ _ENTRA: Final = "check tenant, client and secret of the login; `rivet doctor` sh
 
 
 class Refused(CredentialsExpired):
-    """The login is over, or it never was right: the service says the same to both."""
+    """The login is over, or never was right, or the account's firewall is closed: the service says the same to all."""
 
 
 class BlocksGone(DestinationError):
@@ -45,6 +45,10 @@ class BlocksGone(DestinationError):
 
 class BlockIdLength(DestinationError):
     """The blob has unfinished blocks whose ids are of another length, which the service does not mix."""
+
+
+class RangeEmpty(DestinationError):
+    """The range begins behind the end of the blob."""
 
 
 class SourceChanged(DestinationError):
@@ -62,6 +66,7 @@ _CODES: Final[dict[str, tuple[type[DestinationError], str]]] = {
     "TargetConditionNotMet": (PreconditionFailed, ""),
     "BlobAlreadyExists": (PreconditionFailed, ""),
     "UnauthorizedBlobOverwrite": (PreconditionFailed, ""),
+    "InvalidRange": (RangeEmpty, ""),
     "SourceConditionNotMet": (SourceChanged, ""),
     "CannotVerifyCopySource": (SourceChanged, ""),
     "InvalidBlockList": (BlocksGone, ""),
@@ -70,12 +75,12 @@ _CODES: Final[dict[str, tuple[type[DestinationError], str]]] = {
     "Crc64Mismatch": (IntegrityError, _DAMAGED),
     "AuthenticationFailed": (Refused, ""),
     "InvalidAuthenticationInfo": (Refused, ""),
+    "AuthorizationFailure": (Refused, ""),
     "NoAuthenticationInformation": (PermissionDenied, "the container is not public: set the fields of a login"),
     "PublicAccessNotPermitted": (PermissionDenied, "the account allows no anonymous access: set the fields of a login"),
     "KeyBasedAuthenticationNotPermitted": (PermissionDenied, "the account allows no keys: use an identity of Entra"),
     "AuthorizationProtocolMismatch": (PermissionDenied, "the signature is for https only"),
     "AuthorizationSourceIPMismatch": (PermissionDenied, "the signature is for other addresses than this machine's"),
-    "AuthorizationFailure": (PermissionDenied, "the account's firewall or the login does not let this machine in"),
     "AccountIsDisabled": (PermissionDenied, "the storage account is disabled"),
     "BlobImmutableDueToPolicy": (PermissionDenied, "an immutability policy of the container forbids it"),
     "LeaseIdMissing": (PermissionDenied, "somebody holds a lease on the blob; break it, or wait"),
@@ -100,6 +105,7 @@ _STATUSES: Final[dict[int, tuple[type[DestinationError], str]]] = {
     404: (NotFound, ""),
     409: (PreconditionFailed, ""),
     412: (PreconditionFailed, ""),
+    416: (RangeEmpty, ""),
     507: (StorageFull, "the store has no room left"),
 }
 _TRANSIENT_STATUSES: Final = {408, 429}
@@ -114,9 +120,15 @@ _ACKNOWLEDGED_OTHERS: Final = (IntegrityError, "{endpoint} acknowledges other by
 _FAILURES: Final[tuple[tuple[type[Exception], type[DestinationError], str, str], ...]] = (
     (
         CredentialUnavailableError,
-        CredentialsExpired,
-        "there is no login to get",
+        PermissionDenied,
+        "there is no such identity here",
         "check the fields of the login, and what the environment says about identities",
+    ),
+    (
+        FileNotFoundError,
+        PermissionDenied,
+        "the token file of the workload identity cannot be read",
+        "AZURE_FEDERATED_TOKEN_FILE names it; Kubernetes puts it into pods with a labelled service account",
     ),
     (sdk.ClientAuthenticationError, PermissionDenied, "Microsoft Entra refuses the login", _ENTRA),
     (sdk.ServiceResponseTimeoutError, Transient, "{endpoint} does not answer", "raise timeout_seconds if it is slow"),
@@ -132,12 +144,12 @@ class Action:
     Attributes:
         text: follows "cannot": ``write az://exports/orders/part-000001.parquet``.
         endpoint: URL of the account, without a login.
-        permission: what a login needs for it: a letter of a shared access signature, and the role's action.
+        permission: what a login needs for it, to follow "needs".
     """
 
     text: str
     endpoint: str
-    permission: str = ""
+    permission: str
 
 
 @contextmanager
@@ -179,8 +191,7 @@ def _answered(error: Exception, response: Any, action: Action) -> DestinationErr
     if kind is Refused and skew_of(headers) > LARGEST_SKEW:
         return PermissionDenied(message, hint=_CLOCK)
     if kind is PermissionDenied and not hint:
-        needs = f"{action.permission} here" if action.permission else "more permissions"
-        hint = f"the login in use needs {needs}; `rivet doctor` shows which one it is"
+        hint = f"the login in use needs {action.permission}; `rivet doctor` shows which one it is"
     return kind(message, hint=hint)
 
 
