@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import threading
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,15 @@ from azure.storage.blob import BlobBlock, BlobClient, ContentSettings
 
 from rivet_azure.container import READ, WRITE, conditions_of
 from rivet_azure.errors import BlockIdLength, BlocksGone
-from rivet_core.api import DestinationError, IfAbsent, IntegrityError, NotFound, ObjectInfo, PreconditionFailed
+from rivet_core.api import (
+    Condition,
+    DestinationError,
+    IfAbsent,
+    IntegrityError,
+    NotFound,
+    ObjectInfo,
+    PreconditionFailed,
+)
 
 if TYPE_CHECKING:
     from rivet_azure.container import Container
@@ -19,6 +28,23 @@ _NUMBER_DIGITS: Final = 5
 _ID_LENGTH: Final = 32
 #: Eight random hex digits are enough to tell the writers of one name apart.
 _SHORTEST_ID: Final = _NUMBER_DIGITS + 8
+
+
+def store(container: Container, key: str, data: bytes, condition: Condition | None, *, part: bool) -> ObjectInfo:
+    """Store a blob in one request, or in one block where a store takes unfinished blocks of a killed run for a blob.
+
+    Args:
+        part: it is data, and belongs into the tier of data.
+    """
+    try:
+        return container.put(key, data, condition, part=part)
+    except PreconditionFailed:
+        if not isinstance(condition, IfAbsent) or container.head(key) is not None:
+            raise
+    blocks = Blocks(container, key, verify=True)
+    blocks.stage(1, data, stop=threading.Event())
+    md5 = hashlib.md5(data, usedforsecurity=False).digest()
+    return blocks.commit([1], len(data), md5, if_absent=True, part=part)
 
 
 class Blocks:
@@ -57,8 +83,13 @@ class Blocks:
             self._adapt(token)
             self._stage(self._id(number), data, stop)
 
-    def commit(self, numbers: list[int], size_bytes: int, md5: bytes | None, *, if_absent: bool) -> ObjectInfo:
+    def commit(
+        self, numbers: list[int], size_bytes: int, md5: bytes | None, *, if_absent: bool, part: bool = True
+    ) -> ObjectInfo:
         """Make the blob of these blocks visible, and prove that it is what was written.
+
+        Args:
+            part: it is data, and belongs into the tier of data.
 
         Raises:
             PreconditionFailed: another writer's blob is at the key.
@@ -68,7 +99,7 @@ class Blocks:
         ids = [self._id(number) for number in numbers]
         settings = ContentSettings(content_md5=bytearray(md5)) if md5 else None
         conditions = conditions_of(IfAbsent() if if_absent else None)
-        options = self._container.options(tier=True)
+        options = self._container.options(tier=part)
 
         def call(blob: BlobClient) -> ObjectInfo:
             answer: Any = blob.commit_block_list(

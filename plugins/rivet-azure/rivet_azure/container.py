@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from rivet_azure.errors import Action, BlocksGone, Refused, azure_errors
 from rivet_core.api import (
     Condition,
     CredentialsExpired,
+    DestinationError,
     IfAbsent,
     IfVersion,
     NotFound,
@@ -118,10 +120,11 @@ class Container:
         except (PreconditionFailed, BlocksGone, Transient) as error:
             if tries == 1 and not isinstance(error, Transient):
                 raise  # no answer was lost: it is somebody else's object, even if it is equal
-            found = look()
-            if found is None:
-                raise
-            return found
+            with suppress(DestinationError):  # what matters is why the write failed
+                found = look()
+                if found is not None:
+                    return found
+            raise
 
     def put(
         self,
@@ -129,7 +132,7 @@ class Container:
         data: bytes,
         condition: Condition | None,
         *,
-        part: bool = False,
+        part: bool,
     ) -> ObjectInfo:
         """Store a blob in one request, its MD5 with it.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from azure.storage.blob import ContainerClient
 
+from rivet_azure.blocks import store
 from rivet_azure.checks import SHORT, check_all
 from rivet_azure.client import Login
 from rivet_azure.container import LIST, Container, is_directory
@@ -67,7 +68,7 @@ class AzureDestination(Destination):
 
     def put(self, key: str, data: bytes, *, condition: Condition | None = None) -> ObjectInfo:
         """Write an object in one request with its MD5, under an ETag condition."""
-        return self._container.put(key, bytes(data), condition)
+        return store(self._container, key, bytes(data), condition, part=False)
 
     def open_writer(self, key: str, *, if_absent: bool = True) -> AzureWriter:
         """Start a write; the service hears of it with the first full block."""

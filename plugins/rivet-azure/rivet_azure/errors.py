@@ -181,6 +181,8 @@ def _answered(error: Exception, response: Any, action: Action) -> DestinationErr
         return PermissionDenied(f"cannot {action.text}: Microsoft Entra refuses the login", hint=_ENTRA)
     code = getattr(error, "error_code", None) or headers.get("x-ms-error-code") or ""
     code = str(getattr(code, "value", code))
+    if code == "InvalidOperation" and "contentMD5" in str(error):
+        code = "Md5Mismatch"  # as Azurite says it
     message = f"cannot {action.text}: {code or f'HTTP status {status}'}"
     if status >= 500 or status in _TRANSIENT_STATUSES:
         kind, hint = _STATUSES.get(status, (Transient, ""))

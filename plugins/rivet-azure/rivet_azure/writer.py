@@ -6,7 +6,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from rivet_azure.blocks import Blocks
+from rivet_azure.blocks import Blocks, store
 from rivet_core.api import IfAbsent, ObjectInfo, ObjectWriter
 from rivet_core.api.pieces import PieceUpload
 
@@ -77,7 +77,7 @@ class AzureWriter(ObjectWriter):
     def _commit(self) -> ObjectInfo:
         if not self._pieces.started:
             condition = IfAbsent() if self._if_absent else None
-            return self._container.put(self._key, self._pieces.rest, condition, part=True)
+            return store(self._container, self._key, self._pieces.rest, condition, part=True)
         md5 = self._md5.digest() if self._md5 is not None else None
         return self._blocks.commit(self._pieces.finish(), self._size_bytes, md5, if_absent=self._if_absent)
 
