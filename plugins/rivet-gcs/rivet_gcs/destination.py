@@ -19,12 +19,13 @@ from rivet_core.api import (
     ObjectInfo,
     PreconditionFailed,
 )
+from rivet_core.api.reader import RANGE_BYTES
 from rivet_gcs.bucket import Bucket, generation_of
 from rivet_gcs.checks import check_all
 from rivet_gcs.client import open_client
 from rivet_gcs.config import CHUNK_BYTES
 from rivet_gcs.errors import Action, google_errors
-from rivet_gcs.reader import RANGE_BYTES, GcsReader
+from rivet_gcs.reader import GcsReader
 from rivet_gcs.writer import GcsWriter
 
 if TYPE_CHECKING:
