@@ -15,8 +15,8 @@ class RangeReader(io.RawIOBase):
     """A seekable view of a part of an object, for an ``io.BufferedReader``; every request can be repeated by itself.
 
     Args:
-        fetch: ``(position, size) -> bytes``: exactly these bytes of the view, always of the same version of the
-            object; at most ``RANGE_BYTES`` in one call.
+        fetch: ``(position, size) -> bytes``: the bytes of the view from there, at least one and at most ``size``,
+            always of the same version of the object. It is asked for ``RANGE_BYTES`` at most.
         length: size of the view in bytes.
     """
 
@@ -41,10 +41,10 @@ class RangeReader(io.RawIOBase):
         """
         with memoryview(buffer).cast("B") as view:
             size = max(0, min(view.nbytes, self._length - self._position, RANGE_BYTES))
-            if size:
-                view[:size] = self._fetch(self._position, size)
-        self._position += size
-        return size
+            data = self._fetch(self._position, size) if size else b""
+            view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Move within the view and return the new position."""

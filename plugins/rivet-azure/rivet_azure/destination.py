@@ -17,10 +17,11 @@ from rivet_azure.client import Login
 from rivet_azure.container import LIST, Container, is_directory
 from rivet_azure.copying import copy_blob
 from rivet_azure.errors import Action
-from rivet_azure.reader import RANGE_BYTES, AzureReader
+from rivet_azure.reader import AzureReader
 from rivet_azure.sizing import Sizing
 from rivet_azure.writer import AzureWriter
 from rivet_core.api import Capabilities, Check, Condition, Destination, ObjectInfo
+from rivet_core.api.reader import RANGE_BYTES
 
 if TYPE_CHECKING:
     from rivet_azure.config import AzureConfig

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from azure.storage.blob import BlobClient
 
 from rivet_azure.container import READ, conditions_of, version_of
 from rivet_azure.errors import RangeEmpty
 from rivet_core.api import IfVersion, NotFound, PreconditionFailed, Transient
+from rivet_core.api.reader import RANGE_BYTES, RangeReader
 
 if TYPE_CHECKING:
     from rivet_azure.container import Container
 
-#: What one request fetches; large, because each one costs a round trip.
-RANGE_BYTES: Final = 8 << 20
 
-
-class AzureReader(io.RawIOBase):
-    """A seekable view of a part of a blob, for an ``io.BufferedReader``.
+class AzureReader(RangeReader):
+    """A seekable view of a part of a blob.
 
     The first range is fetched at once: its answer says how large the blob is, and which version it has.
 
@@ -41,48 +37,16 @@ class AzureReader(io.RawIOBase):
         self._action = container.action("read", key, READ)
         self._version = version
         self._offset = offset
-        self._position = 0
         self._first = b""
         size_bytes = self._begin(RANGE_BYTES if length is None else min(length, RANGE_BYTES))
         available = max(0, size_bytes - offset)
-        self._length = available if length is None else min(length, available)
-
-    def readable(self) -> bool:
-        """Return ``True``."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return ``True``."""
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]  # typeshed: Buffer
-        """Fill ``buffer`` from the current position, up to ``RANGE_BYTES``, and return the number of bytes.
-
-        Raises:
-            NotFound: the object is not the expected version any more.
-        """
-        with memoryview(buffer).cast("B") as view:
-            size = max(0, min(view.nbytes, self._length - self._position, RANGE_BYTES))
-            if self._position < len(self._first):
-                size = min(size, len(self._first) - self._position)
-            if size:
-                view[:size] = self._first[self._position : self._position + size] or self._fetch(size)
-        self._position += size
-        return size
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move within the view and return the new position."""
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
-        if start + offset < 0:
-            raise ValueError("seek before the beginning")
-        self._position = start + offset
-        return self._position
+        super().__init__(self._request, available if length is None else min(length, available))
 
     def _begin(self, size: int) -> int:
         """Fetch the first range, pin the version, and return the size of the blob."""
         try:
             if size:
-                found, self._first = self._download(size)
+                found, self._first = self._download(0, size)
                 self._version = version_of(found.etag)
                 return int(found.content_range.rpartition("/")[2])
         except RangeEmpty:
@@ -93,19 +57,18 @@ class AzureReader(io.RawIOBase):
         self._version = info.version
         return info.size_bytes
 
-    def _fetch(self, size: int) -> bytes:
-        _, data = self._download(size)
-        if len(data) != size:
-            raise Transient(f"cannot {self._action.text}: {len(data)} of {size} bytes arrived")
-        return data
+    def _request(self, position: int, size: int) -> bytes:
+        return self._first[position : position + size] or self._download(position, size)[1]
 
-    def _download(self, size: int) -> tuple[Any, bytes]:
-        """Fetch a range from the current position and return the blob's properties and the bytes."""
+    def _download(self, position: int, size: int) -> tuple[Any, bytes]:
+        """Fetch a range and return the blob's properties and the bytes."""
         conditions = conditions_of(IfVersion(self._version) if self._version else None)
 
         def call(blob: BlobClient) -> tuple[Any, bytes]:
-            found = blob.download_blob(self._offset + self._position, size, **conditions)
+            found = blob.download_blob(self._offset + position, size, **conditions)
             data: bytes = found.readall()
+            if len(data) != found.size:
+                raise Transient(f"cannot {self._action.text}: {len(data)} of {found.size} bytes arrived")
             return found.properties, data
 
         try:
