@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from rivet_core.api.auth import Credential
@@ -30,6 +30,17 @@ def secret_from_environment(field: str, variable: object) -> Secret:
             f"{field}: the environment variable {variable} is not set", hint=f"export {variable} before the run"
         )
     return Secret(value)
+
+
+def anonymous(fields: Mapping[str, object], destination_type: str) -> StaticProvider:
+    """Log in as nobody: the factory of a resolver that is selected by ``allow_anonymous``.
+
+    Raises:
+        ConfigError: ``allow_anonymous`` is something else than ``true``.
+    """
+    if fields.get("allow_anonymous") is not True:
+        raise ConfigError("allow_anonymous must be true or false", hint="leave it out to use credentials")
+    return StaticProvider(Credential("anonymous", {}), "anonymous")
 
 
 class StaticProvider:

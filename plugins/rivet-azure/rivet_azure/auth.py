@@ -124,16 +124,6 @@ def workload_identity(fields: Mapping[str, object], destination_type: str) -> Na
     return NativeAuth(credential, f"the workload identity {fields.get('client_id', 'of the environment')}")
 
 
-def anonymous(fields: Mapping[str, object], destination_type: str) -> StaticProvider:
-    """Log in as nobody.
-
-    Raises:
-        ConfigError: ``allow_anonymous`` is not ``true``.
-    """
-    _must_be_true(fields, "allow_anonymous")
-    return StaticProvider(Credential("anonymous", {}), "anonymous")
-
-
 def _sas(text: str, origin: str) -> Credential:
     sas = Sas.parse(text, origin)
     _refuse_expired(sas.expires_at, origin)

@@ -96,6 +96,6 @@ def rivet_auth_resolvers() -> list[AuthResolverSpec]:
             selects_on=frozenset({"allow_anonymous"}),
             optional=_ACCOUNT,
             produces="anonymous",
-            factory="rivet_azure.auth:anonymous",
+            factory="rivet_core.api.providers:anonymous",
         ),
     ]

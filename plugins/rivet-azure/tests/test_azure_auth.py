@@ -24,6 +24,7 @@ from rivet_core.api import (
     PermissionDenied,
     Provider,
     RivetError,
+    providers,
 )
 from rivet_core.testing import AuthHarness, AuthSuite
 from servers.azurite import Azurite
@@ -272,7 +273,7 @@ def test_text_that_is_no_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_private_container_does_not_let_anonymous_in(open_at: Callable[..., AzureDestination]) -> None:
     with pytest.raises(PermissionDenied) as caught:
-        list(open_at(auth=auth.anonymous({"allow_anonymous": True}, "azure")).list())
+        list(open_at(auth=providers.anonymous({"allow_anonymous": True}, "azure")).list())
     assert "set the fields of a login" in caught.value.hint
 
 
@@ -281,7 +282,7 @@ def test_a_public_container_is_read_without_a_login(
 ) -> None:
     open_at().put("a", b"x")
     container.set_container_access_policy({}, public_access="container")
-    destination = open_at(auth=auth.anonymous({"allow_anonymous": True}, "azure"))
+    destination = open_at(auth=providers.anonymous({"allow_anonymous": True}, "azure"))
     assert [found.key for found in destination.list()] == ["a"]
     with pytest.raises(RivetError):
         destination.put("b", b"x")
@@ -346,7 +347,7 @@ def test_a_signature_that_nobody_replaces_ends_the_run(
 def test_credentials_do_not_go_over_plain_http(open_at: Callable[..., AzureDestination]) -> None:
     with pytest.raises(ConfigError, match="plain text"):
         open_at(endpoint="http://storage.example.com/testaccount")
-    anonymous = auth.anonymous({"allow_anonymous": True}, "azure")
+    anonymous = providers.anonymous({"allow_anonymous": True}, "azure")
     open_at(endpoint="http://storage.example.com/testaccount", auth=anonymous)
 
 

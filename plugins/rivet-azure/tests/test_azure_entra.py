@@ -28,6 +28,7 @@ from rivet_core.api import (
     DestinationError,
     NativeAuth,
     PermissionDenied,
+    providers,
 )
 from rivet_core.testing import AuthHarness, AuthSuite
 from servers.azurite import Azurite
@@ -306,7 +307,7 @@ def test_a_certificate_that_is_not_trusted_says_how_to_trust_it(
 ) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     config = AzureConfig(bucket="exports", endpoint=azurite_oauth.endpoint)
-    anonymous = auth.anonymous({"allow_anonymous": True}, "azure")
+    anonymous = providers.anonymous({"allow_anonymous": True}, "azure")
     with (
         closing(open_azure(config, DestinationContext(Path("/"), anonymous))) as destination,
         pytest.raises(DestinationError, match="is not trusted") as caught,

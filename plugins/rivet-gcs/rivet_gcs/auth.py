@@ -17,8 +17,7 @@ from google.auth import aws, external_account_authorized_user, identity_pool, pl
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.oauth2 import service_account
 
-from rivet_core.api import ConfigError, Credential, NativeAuth, Provider, register_secret
-from rivet_core.api.providers import StaticProvider
+from rivet_core.api import ConfigError, NativeAuth, Provider, register_secret
 
 if TYPE_CHECKING:
     from google.auth.transport import Request
@@ -58,17 +57,6 @@ def from_environment(fields: Mapping[str, object], destination_type: str) -> Nat
     for name in _SECRET_FIELDS:
         register_secret(str(getattr(credentials, name, None) or ""))
     return NativeAuth(credentials, f"{describe(credentials)}, from the environment")
-
-
-def anonymous(fields: Mapping[str, object], destination_type: str) -> Provider:
-    """Return the credential that is none.
-
-    Raises:
-        ConfigError: ``allow_anonymous`` is something else than ``true``.
-    """
-    if fields.get("allow_anonymous") is not True:
-        raise ConfigError("allow_anonymous must be true or false", hint="write allow_anonymous: true")
-    return StaticProvider(Credential("anonymous", {}), "anonymous")
 
 
 def describe(credentials: Any) -> str:

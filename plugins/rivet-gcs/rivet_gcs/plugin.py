@@ -57,6 +57,6 @@ def rivet_auth_resolvers() -> list[AuthResolverSpec]:
             summary="No credentials, for emulators and public buckets",
             selects_on=frozenset({"allow_anonymous"}),
             produces="anonymous",
-            factory="rivet_gcs.auth:anonymous",
+            factory="rivet_core.api.providers:anonymous",
         ),
     ]

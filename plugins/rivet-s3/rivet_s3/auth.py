@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any, Final
 
 import botocore.session
-from botocore.credentials import DeferredRefreshableCredentials
-from botocore.exceptions import BotoCoreError, ProfileNotFound
+from botocore.credentials import DeferredRefreshableCredentials, ReadOnlyCredentials
+from botocore.exceptions import ProfileNotFound
 
 from rivet_core.api import ConfigError, Credential, NativeAuth, register_secret
 from rivet_core.api.providers import StaticProvider, secret_from_environment
+from rivet_s3.login_errors import login_errors, place_of
 
 _NAMES: Final = {"access_key": "access_key_env", "secret_key": "secret_key_env", "session_token": "session_token_env"}
 
@@ -26,17 +27,6 @@ def keys_from_environment(fields: Mapping[str, object], destination_type: str) -
     kind = "temporary keys" if "session_token" in values else "keys"
     identity = f"{kind} of {fields['access_key_env']}, access key {shorten(values['access_key'].reveal())}"
     return StaticProvider(Credential("keys", values), identity)
-
-
-def anonymous(fields: Mapping[str, object], destination_type: str) -> StaticProvider:
-    """Log in as nobody.
-
-    Raises:
-        ConfigError: ``allow_anonymous`` is not ``true``.
-    """
-    if fields.get("allow_anonymous") is not True:
-        raise ConfigError("allow_anonymous must be true", hint="leave it out to use credentials")
-    return StaticProvider(Credential("anonymous", {}), "anonymous")
 
 
 def profile(fields: Mapping[str, object], destination_type: str) -> NativeAuth:
@@ -83,33 +73,43 @@ class SdkCredentials:
 
         Raises:
             ConfigError: there are none.
+            CredentialsExpired: those that there are cannot be refreshed.
         """
-        place = f"the profile {self.profile}" if self.profile else "the AWS SDK's default chain"
-        try:
-            found = botocore.session.Session(profile=self.profile).get_credentials()
-        except ProfileNotFound as error:
-            raise ConfigError(
-                f"there is no AWS profile {self.profile or 'of the name in AWS_PROFILE'}",
-                hint="see `aws configure list-profiles`",
-            ) from error
-        except BotoCoreError as error:
-            raise ConfigError(f"cannot get credentials from {place}: {error}", hint=f"check {place}") from error
+        with login_errors(self.profile):
+            try:
+                found = botocore.session.Session(profile=self.profile).get_credentials()
+            except ProfileNotFound as error:
+                raise ConfigError(
+                    f"there is no AWS profile {self.profile or 'of the name in AWS_PROFILE'}",
+                    hint="see `aws configure list-profiles`",
+                ) from error
         if found is None:
             raise ConfigError(
-                f"{place} holds no credentials",
+                f"{place_of(self.profile)} holds no credentials",
                 hint="set access_key_env and secret_key_env, aws_profile, or allow_anonymous: true",
             )
         # Those of an assumed role are asked for by the first request only.
         if not isinstance(found, DeferredRefreshableCredentials):
-            conceal(found.get_frozen_credentials())
+            self.current(found)
         return found
+
+    def current(self, credentials: Any) -> ReadOnlyCredentials:
+        """Return the keys of the SDK's ``credentials`` that are valid now; the SDK refreshes what is nearly over.
+
+        Raises:
+            CredentialsExpired: they cannot be refreshed.
+        """
+        with login_errors(self.profile):
+            keys: ReadOnlyCredentials = credentials.get_frozen_credentials()
+        conceal(keys)
+        return keys
 
     def identity(self) -> str:
         """Say where the credentials come from."""
         place = f"profile {self.profile}" if self.profile else "default chain"
         if isinstance(self.credentials, DeferredRefreshableCredentials):
             return f"{place} ({self.credentials.method})"
-        key = self.credentials.get_frozen_credentials().access_key
+        key = self.current(self.credentials).access_key
         return f"{place} ({self.credentials.method}), access key {shorten(key)}"
 
 

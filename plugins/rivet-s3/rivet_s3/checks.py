@@ -8,7 +8,6 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from rivet_core.api import Check, DestinationError, RivetError
-from rivet_s3.errors import s3_errors
 
 if TYPE_CHECKING:
     from rivet_s3.client import Login
@@ -21,7 +20,7 @@ _RULE: Final = "add a lifecycle rule with AbortIncompleteMultipartUpload to the 
 
 def check_all(objects: Objects, login: Login) -> Iterator[Check]:
     """Yield every check; what needs the bucket is left out where there is none."""
-    yield _identity(login, objects.bucket.endpoint)
+    yield _identity(login)
     try:
         answer = objects.look_around(f"reach the bucket {objects.bucket.name}")
     except RivetError as error:
@@ -35,10 +34,9 @@ def check_all(objects: Objects, login: Login) -> Iterator[Check]:
     yield from _features(objects)
 
 
-def _identity(login: Login, endpoint: str) -> Check:
+def _identity(login: Login) -> Check:
     try:
-        with s3_errors("assume_role", "get credentials", endpoint):
-            temporary, expiry = login.temporary(), login.expiry()
+        temporary, expiry = login.temporary(), login.expiry()
     except RivetError as error:
         return Check("identity", "failed", error.message, error.hint or "log in again")
     if temporary:

@@ -1,4 +1,4 @@
-"""The one place where errors of the AWS SDK become Rivet's."""
+"""The one place where errors of requests to the store become Rivet's; for those of logging in see `login_errors`."""
 
 from __future__ import annotations
 
@@ -119,18 +119,6 @@ _FAILURES: Final[tuple[tuple[tuple[type[Exception], ...], type[RivetError], str,
         DestinationError,
         "the certificate of {endpoint} is not trusted",
         "for a private certificate authority set AWS_CA_BUNDLE to its file",
-    ),
-    (
-        (sdk.UnauthorizedSSOTokenError, sdk.SSOTokenLoadError, sdk.TokenRetrievalError),
-        CredentialsExpired,
-        "{error}",
-        "run `aws sso login` for the profile",
-    ),
-    (
-        (sdk.NoCredentialsError, sdk.PartialCredentialsError, sdk.CredentialRetrievalError),
-        CredentialsExpired,
-        "{error}",
-        "check what the profile gets its credentials from",
     ),
     ((sdk.ProxyConnectionError,), Transient, "the proxy does not answer", "check HTTPS_PROXY and NO_PROXY"),
     (

@@ -67,6 +67,6 @@ def rivet_auth_resolvers() -> list[AuthResolverSpec]:
             summary="No credentials: unsigned requests",
             selects_on=frozenset({"allow_anonymous"}),
             produces="anonymous",
-            factory="rivet_s3.auth:anonymous",
+            factory="rivet_core.api.providers:anonymous",
         ),
     ]

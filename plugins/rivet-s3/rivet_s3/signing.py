@@ -9,7 +9,7 @@ from typing import Protocol
 from botocore.credentials import Credentials, ReadOnlyCredentials
 
 from rivet_core.api import Credential, Provider
-from rivet_s3.auth import SdkCredentials, conceal, expiry_of
+from rivet_s3.auth import SdkCredentials, expiry_of
 
 
 class KeySource(Protocol):
@@ -53,9 +53,7 @@ class SdkKeys:
 
     def keys(self) -> ReadOnlyCredentials:
         """Let the SDK refresh them if they are nearly over."""
-        keys: ReadOnlyCredentials = self._credentials.get_frozen_credentials()
-        conceal(keys)
-        return keys
+        return self._source.current(self._credentials)
 
     def renew(self) -> None:
         """Find them anew: the SDK refreshes by the clock only, and a store may revoke them before."""
