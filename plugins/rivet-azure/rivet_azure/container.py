@@ -126,14 +126,7 @@ class Container:
                     return found
             raise
 
-    def put(
-        self,
-        key: str,
-        data: bytes,
-        condition: Condition | None,
-        *,
-        part: bool,
-    ) -> ObjectInfo:
+    def put(self, key: str, data: bytes, condition: Condition | None, *, part: bool) -> ObjectInfo:
         """Store a blob in one request, its MD5 with it.
 
         Args:
@@ -159,7 +152,12 @@ class Container:
             same = found is not None and found.size_bytes == len(data) and found.checksums.get("md5") == md5.hex()
             return found if same else None
 
-        return self.write_request(action, key, call, look)
+        try:
+            return self.write_request(action, key, call, look)
+        except NotFound as error:
+            if not isinstance(condition, IfVersion):
+                raise
+            raise PreconditionFailed(f"{error.message}: it was deleted meanwhile") from None
 
     def head(self, key: str) -> ObjectInfo | None:
         """Describe a blob, or return ``None``."""

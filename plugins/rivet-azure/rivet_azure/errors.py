@@ -32,6 +32,7 @@ LARGEST_SKEW: Final = timedelta(minutes=15)
 
 _CLOCK: Final = "set this machine's clock: it differs from the service's by more than the 15 minutes that are allowed"
 _DAMAGED: Final = "the bytes were damaged on their way; nothing was recorded, run the export again"
+_LATER: Final = "run the command again; if it happens often, lower upload_concurrency or the export's parallel"
 _ENTRA: Final = "check tenant, client and secret of the login; `rivet doctor` shows which one is in use"
 
 
@@ -133,7 +134,7 @@ _FAILURES: Final[tuple[tuple[type[Exception], type[DestinationError], str, str],
     (sdk.ClientAuthenticationError, PermissionDenied, "Microsoft Entra refuses the login", _ENTRA),
     (sdk.ServiceResponseTimeoutError, Transient, "{endpoint} does not answer", "raise timeout_seconds if it is slow"),
     (sdk.ServiceRequestError, Transient, "cannot connect to {endpoint}", "check account_name, endpoint and network"),
-    (Exception, Transient, "the connection to {endpoint} was lost", ""),
+    (Exception, Transient, "the connection to {endpoint} was lost", _LATER),
 )
 
 
@@ -187,7 +188,7 @@ def _answered(error: Exception, response: Any, action: Action) -> DestinationErr
     if status >= 500 or status in _TRANSIENT_STATUSES:
         kind, hint = _STATUSES.get(status, (Transient, ""))
         if kind is Transient:
-            return Transient(message, retry_after=retry_after(headers.get("retry-after")))
+            return Transient(message, hint=_LATER, retry_after=retry_after(headers.get("retry-after")))
     else:
         kind, hint = _CODES.get(code) or _STATUSES.get(status) or (DestinationError, "")
     if kind is Refused and skew_of(headers) > LARGEST_SKEW:
