@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3.session
@@ -79,6 +80,7 @@ def open_client(config: S3Config, login: Login, *, connections: int) -> Any:
     redact_logs()
     try:
         session = botocore.session.Session(profile=login.profile)
+        _check_authority(session)
         session.register_component("data_loader", _service_models())
         if login.signer is not None:
             session.register_component("credential_provider", _Fixed(login.signer))
@@ -120,6 +122,16 @@ class _Fixed:
 
     def load_credentials(self) -> Signer:
         return self._signer
+
+
+def _check_authority(session: Any) -> None:
+    """Refuse a certificate authority that is not there: the SDK would call the store's certificate untrusted."""
+    bundle = session.get_config_variable("ca_bundle")
+    if bundle and not Path(bundle).exists():
+        raise ConfigError(
+            f"there is no {bundle} with certificate authorities",
+            hint="correct AWS_CA_BUNDLE or the profile's ca_bundle",
+        )
 
 
 def _addressing_style(config: S3Config) -> str:

@@ -14,8 +14,8 @@ import pytest
 from servers.aws_credentials import CONTAINER_PATH, CredentialService, credential_service
 from servers.http_proxy import HttpProxy
 from servers.http_rules import Answer, Exchange
-from servers.process import free_port
-from servers.s3 import REGION
+from servers.process import HOST, free_port
+from servers.s3 import REGION, S3Keys
 from servers.seaweedfs import SeaweedFS
 
 EXPIRED = Answer(400, {"Content-Type": "application/xml"}, b"<Error><Code>ExpiredToken</Code></Error>")
@@ -26,9 +26,14 @@ START_URL = "https://example.awsapps.com/start"
 LogIn = Callable[[pytest.MonkeyPatch, CredentialService, Path], None]
 
 
+@pytest.fixture(scope="module")
+def role_keys(seaweedfs: SeaweedFS) -> list[S3Keys]:
+    return [seaweedfs.assume_role() for _ in range(3)]
+
+
 @pytest.fixture
-def service(seaweedfs: SeaweedFS) -> Iterator[CredentialService]:
-    with credential_service([seaweedfs.assume_role() for _ in range(3)]) as running:
+def service(role_keys: list[S3Keys]) -> Iterator[CredentialService]:
+    with credential_service(role_keys) as running:
         yield running
 
 
@@ -194,6 +199,35 @@ def test_a_container_service_that_cannot_be_used_is_one_clear_error(
     assert "Traceback" not in run.err
 
 
+def test_a_container_whose_keys_are_over_is_credentials_expired(
+    place: Any, export: Any, service: CredentialService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.valid = timedelta(minutes=-1)
+    in_a_container(monkeypatch, service, tmp_path)
+    export.configure(place)
+    run = export.rivet("run")
+    assert run.exit_code == 1
+    assert "error[R404]" in run.err, run
+    assert "still expired" in run.err
+    assert_clear(run.err, service)
+
+
+def test_a_container_that_hands_out_no_keys_is_one_clear_error(
+    place: Any, export: Any, service: CredentialService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_container(monkeypatch, service, tmp_path)
+    with HttpProxy(service.port) as broken:
+        answered = broken.always(lambda exchange: True, Answer(200, {}, b"{}"))
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://{HOST}:{broken.port}/")
+        export.configure(place)
+        run = export.rivet("run")
+    assert answered.fired
+    assert run.exit_code == 2
+    assert "error[R201]" in run.err, run
+    assert "AccessKeyId" in run.err
+    assert_clear(run.err, service)
+
+
 class Home:
     """The directory ``~/.aws`` of somebody with an SSO profile."""
 
@@ -278,6 +312,40 @@ def test_an_sso_login_that_is_over_asks_for_the_next_one(
     assert service.answered["sso"] == 0
     assert_clear(run.err, service)
     assert place.names() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "code"),
+    [(403, "ForbiddenException", "R403"), (429, "TooManyRequestsException", "R407"), (503, "Unavailable", "R407")],
+)
+def test_what_the_sso_portal_answers_is_not_taken_for_the_store(
+    place: Any,
+    export: Any,
+    service: CredentialService,
+    home: Home,
+    monkeypatch: pytest.MonkeyPatch,
+    no_waiting: None,
+    status: int,
+    error: str,
+    code: str,
+) -> None:
+    home.configure(session=True)
+    home.log_in("work", service.token, timedelta(hours=1))
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with HttpProxy(service.port) as portal:
+        answered = portal.always(
+            lambda exchange: True, Answer(status, {"x-amzn-ErrorType": error}, b'{"message": "No access"}')
+        )
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SSO", f"http://{HOST}:{portal.port}")
+        export.configure(place, aws_profile="exporter")
+        run = export.rivet("run")
+    assert answered.fired
+    assert run.exit_code == 1
+    assert f"error[{code}]" in run.err, run
+    assert f"from the profile exporter: GetRoleCredentials: {error}" in run.err
+    assert ("hint: check the role" in run.err) == (code == "R403")
+    assert "s3:" not in run.err
+    assert_clear(run.err, service)
 
 
 @pytest.fixture
