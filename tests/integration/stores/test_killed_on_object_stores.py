@@ -180,5 +180,5 @@ def test_the_witness_sees_a_missing_part(tmp_path: Path, s3_store: Store):
         return objects
 
     lossy: Any = Export(tmp_path, Store(s3_store.destination, without_a_part))
-    with pytest.raises(AssertionError, match="M[15]: "):
+    with pytest.raises(AssertionError, match=r"M[15]: "):
         lossy.certified(tmp_path / "mirror")
