@@ -130,7 +130,7 @@ def test_leaving_a_large_result_cuts_the_connection(database):
     started = time.monotonic()
     with opened(database.url) as source, source.read(endless, batch_bytes=100_000) as stream:
         assert next(iter(stream)).num_rows > 0
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_kill_at_any_step_loses_no_finished_write_and_tears_none(state_url: st
 
             started = time.monotonic()
             with store.acquire(export) as lease:
-                assert time.monotonic() - started < 5, number
+                assert time.monotonic() - started < 30, number
                 store.start_run(lease, RunStart(f"next_{number}", export, "full", prefix, datetime.now(UTC)))
                 if found:
                     after = next(run for run in store.runs(export) if run.run_id == run_id)
