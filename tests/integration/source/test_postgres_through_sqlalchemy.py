@@ -158,7 +158,7 @@ def test_an_interrupt_cancels_the_statement_on_the_server(database):
 
 
 def test_leaving_a_large_result_does_not_drain_it(database):
-    # In the list of columns, where the server computes the numbers one by one; in FROM it would store all of them first.
+    # In the list of columns, where the server computes the numbers one by one; in FROM it would store them all first.
     endless = Query("SELECT generate_series(1, 100000000) AS i, repeat('x', 1000) AS s")
     started = time.monotonic()
     with opened(database.url) as source, source.read(endless, batch_bytes=100_000) as stream:
