@@ -103,7 +103,8 @@ def _finished(container: Container, source: ObjectInfo, target: str, action: Act
     if found.copy.status != "success":
         container.delete(target, info.version)
         raise DestinationError(f"cannot {action.text}: {found.copy.status}", hint="the original is left in place")
-    if info.size_bytes != source.size_bytes or info.checksums.get("md5") != source.checksums.get("md5"):
+    md5 = info.checksums.get("md5")
+    if info.size_bytes != source.size_bytes or md5 != source.checksums.get("md5", md5):
         container.delete(target, info.version)
         raise IntegrityError(
             f"the copy of {container.uri}{source.key} is not equal to it", hint="the original is left in place"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import os
 import time
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote
 
 import pytest
 from azure.storage.blob import AccessPolicy, ContainerClient, generate_container_sas
@@ -29,7 +31,7 @@ from rivet_core.api import (
 from rivet_core.testing import AuthHarness, AuthSuite
 from servers.azurite import Azurite
 from servers.http_proxy import HttpProxy
-from servers.http_rules import Answer
+from servers.http_rules import Action, Answer, ResetUpload, TruncateAnswer
 
 WRONG_KEY = base64.b64encode(b"another key").decode()
 Sign = Callable[..., str]
@@ -190,6 +192,41 @@ def test_what_is_no_connection_string_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="TEST holds") as caught:
         parse_connection_string(text, "TEST")
     assert caught.value.hint
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", [Answer(403), Answer(503), Answer(400), ResetUpload(1), TruncateAnswer(1), None])
+def test_no_failure_shows_the_signature(
+    open_at: Callable[..., AzureDestination],
+    monkeypatch: pytest.MonkeyPatch,
+    sign: Sign,
+    proxy: HttpProxy,
+    fault: Action | None,
+) -> None:
+    """It is in the URL of every request, which errors of the SDK quote; without a fault nobody listens."""
+    token = sign()
+    destination = open_at(proxy.port, auth=sas_from(monkeypatch, token), timeout_seconds=1)
+    info = destination.put("a", b"xx")
+    if fault is None:
+        destination = open_at(1, auth=sas_from(monkeypatch, token), timeout_seconds=1)
+    else:
+        proxy.always(lambda exchange: True, fault)
+    failures = []
+    uses: list[Callable[[], object]] = [
+        lambda: destination.put("a", b"zz"),
+        lambda: destination.open_reader("a").close(),
+        lambda: list(destination.list()),
+        lambda: destination.copy(info, "b"),
+    ]
+    for use in uses:
+        try:
+            use()
+        except RivetError as error:
+            failures.append("".join([*traceback.format_exception(error), str(error.args), error.hint]))
+    assert failures
+    signature = parse_qs(token)["sig"][0]
+    for text in failures:
+        assert not any(form in text for form in (token, signature, quote(signature), quote(signature, safe="")))
 
 
 @pytest.mark.parametrize(
