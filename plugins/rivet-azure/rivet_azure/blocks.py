@@ -81,7 +81,10 @@ class Blocks:
             self._stage(self._id(number), data, stop)
         except BlockIdLength:
             self._adapt(token)
-            self._stage(self._id(number), data, stop)
+            try:
+                self._stage(self._id(number), data, stop)
+            except BlockIdLength as error:  # they are no text, whose length the SDK does not show
+                raise self._foreign(error.message) from None
 
     def commit(
         self, numbers: list[int], size_bytes: int, md5: bytes | None, *, if_absent: bool, part: bool = True
@@ -114,7 +117,7 @@ class Blocks:
         action = self._container.action("write", self._key, WRITE)
         try:
             info = self._container.write_request(action, self._key, call, lambda: self._look(ids))
-        except BlocksGone as error:
+        except (BlocksGone, BlockIdLength) as error:
             if if_absent and self._container.head(self._key) is not None:
                 raise PreconditionFailed(f"{error.message}: somebody else has written it meanwhile") from None
             raise
@@ -171,18 +174,19 @@ class Blocks:
 
         def lengths(blob: BlobClient) -> set[int]:
             committed, unfinished = blob.get_block_list("all")
-            return {len(block.id) for block in (*committed, *unfinished)}
+            return {len(block.id) for block in unfinished or committed} or {_ID_LENGTH}
 
-        try:
-            found = self._container.blob_request(action, self._key, lengths)
-        except UnicodeDecodeError:  # the SDK takes every id for text
-            found = set()
-        if len(found) != 1 or (length := found.pop()) < _SHORTEST_ID:
-            raise DestinationError(
-                f"cannot {action.text}: another program has left unfinished blocks there",
-                hint="the service removes them a week after the last one, or when a blob of that name is written",
-            )
-        return length
+        found = self._container.blob_request(action, self._key, lengths)
+        if len(found) != 1 or min(found) < _SHORTEST_ID:
+            raise self._foreign(f"cannot {action.text}")
+        return min(found)
+
+    @staticmethod
+    def _foreign(what: str) -> DestinationError:
+        return DestinationError(
+            f"{what}: another program has left unfinished blocks there",
+            hint="the service removes them a week after the last one, or when a blob of that name is written",
+        )
 
 
 def _token(id_length: int) -> str:

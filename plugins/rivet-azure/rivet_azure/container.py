@@ -14,7 +14,7 @@ from azure.core import MatchConditions
 from azure.storage.blob import BlobClient, ContainerClient, ContentSettings, StandardBlobTier
 
 from rivet_azure.client import Session
-from rivet_azure.errors import Action, BlocksGone, Refused, azure_errors
+from rivet_azure.errors import Action, BlockIdLength, BlocksGone, Refused, azure_errors
 from rivet_core.api import (
     Condition,
     CredentialsExpired,
@@ -117,7 +117,7 @@ class Container:
 
         try:
             return self.blob_request(action, key, counted)
-        except (PreconditionFailed, BlocksGone, Transient) as error:
+        except (PreconditionFailed, BlocksGone, BlockIdLength, Transient) as error:
             if tries == 1 and not isinstance(error, Transient):
                 raise  # no answer was lost: it is somebody else's object, even if it is equal
             with suppress(DestinationError):  # what matters is why the write failed

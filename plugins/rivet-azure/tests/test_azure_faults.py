@@ -371,6 +371,41 @@ def test_unfinished_blocks_do_not_take_the_name(open_at: Open, container: Contai
     assert stored(container, "exports/orders/manifest.json") == b"{}"
 
 
+def test_ids_that_are_no_text_are_refused(open_at: Open, proxy: HttpProxy) -> None:
+    """Some programs make them of random bytes, which the SDK cannot send; so the proxy plays the service."""
+    listed = (
+        b'<?xml version="1.0"?><BlockList><CommittedBlocks/><UncommittedBlocks>'
+        b"<Block><Name>//79/P/+/fz//v38</Name><Size>1</Size></Block></UncommittedBlocks></BlockList>"
+    )
+    code = {"x-ms-error-code": "InvalidBlobOrBlock"}
+    refused = proxy.always(is_block, Answer(400, code))
+    shown = proxy.on(
+        lambda exchange: exchange.query.get("comp") == "blocklist" and exchange.method == "GET",
+        Answer(200, {"Content-Type": "application/xml"}, listed),
+    )
+    with pytest.raises(DestinationError, match="another program has left unfinished blocks"):
+        write(open_at(proxy.port, part_size="1MiB"), os.urandom(LARGE))
+    assert refused.fired >= 2
+    assert shown.fired == 1
+
+
+@pytest.mark.parametrize("code", ["InvalidBlockList", "InvalidBlobOrBlock"])
+@pytest.mark.parametrize("taken", [True, False])
+def test_blocks_that_are_gone_at_the_commit_are_a_lost_race_if_the_name_is_taken(
+    destination: AzureDestination, container: ContainerClient, proxy: HttpProxy, code: str, taken: bool
+) -> None:
+    """Whoever writes the blob discards everybody's unfinished blocks; Azurite keeps them, so the proxy answers."""
+    rule = proxy.on(is_commit, Answer(400, {"x-ms-error-code": code}))
+    with destination.open_writer("part") as writer:
+        writer.write(bytes(LARGE))
+        if taken:
+            container.upload_blob(NAME, b"theirs", overwrite=True)
+        with pytest.raises(PreconditionFailed if taken else DestinationError):
+            writer.commit()
+    assert rule.fired == 1
+    assert stored(container) == (b"theirs" if taken else None)
+
+
 def test_blocks_of_two_writers_do_not_mix(open_at: Open, container: ContainerClient) -> None:
     destination = open_at(part_size="1MiB")
     ours, theirs = os.urandom(LARGE), os.urandom(LARGE)
@@ -428,6 +463,7 @@ def test_of_many_large_uploads_to_one_name_one_wins(open_at: Open, container: Co
         (409, "AccountLimitExceeded", StorageFull, "limit"),
         (400, "InvalidHeaderValue", DestinationError, "api_version"),
         (400, "Nonsense", DestinationError, ""),
+        (409, "InvalidBlobType", DestinationError, ""),
         (507, "", StorageFull, "no room"),
         (429, "", Transient, ""),
         (503, "ServerBusy", Transient, ""),
