@@ -98,9 +98,11 @@ class PieceUpload(Generic[R]):
         piece = self.rest
         self._held.clear()
         self._held_bytes = 0
-        self._free.take(len(piece))
+        size = len(piece)
+        self._free.take(size)
         future = self._pool.submit(self._send_one, number, piece)
-        future.add_done_callback(lambda _: self._free.give_back(len(piece)))
+        # A future keeps its callbacks for ever: this one must not hold the piece.
+        future.add_done_callback(lambda _: self._free.give_back(size))
         self._sent.append(future)
 
     def _send_one(self, number: int, piece: bytes) -> R:

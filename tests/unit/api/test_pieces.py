@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -91,6 +92,20 @@ def test_the_writer_waits_while_too_much_is_in_flight(pool: ThreadPoolExecutor):
     assert not writer.is_alive()
     upload.finish()
     assert store.most_waiting == 20
+
+
+def test_a_piece_that_was_acknowledged_is_let_go(pool: ThreadPoolExecutor):
+    piece_bytes = 1_000_000
+    upload = PieceUpload(lambda number, data: None, pool, piece_bytes=lambda _: piece_bytes, in_flight_bytes=1)
+    tracemalloc.start()
+    try:
+        for _ in range(50):
+            upload.write(bytes(piece_bytes))
+        upload.finish()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 10 * piece_bytes
 
 
 @pytest.mark.parametrize("step", [lambda upload: upload.write(bytes(10)), lambda upload: upload.finish()])
