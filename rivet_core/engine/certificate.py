@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rivet_core.api.source import SourceSchema, TableName
     from rivet_core.config import ExportConfig
     from rivet_core.engine.chunks import ChunkPlan
-    from rivet_core.engine.extract import WrittenPart
+    from rivet_core.state import PartRow
 
 
 def build_manifest(
@@ -39,7 +39,7 @@ def build_manifest(
     compression: str,
     schema: SourceSchema,
     chunks: ChunkPlan,
-    parts: Sequence[WrittenPart],
+    parts: Sequence[PartRow],
 ) -> Manifest:
     """Return the manifest of a run.
 
@@ -87,7 +87,7 @@ def build_manifest(
                 rows=part.rows,
                 size_bytes=part.size_bytes,
                 content_fingerprint=part.content_fingerprint,
-                run_id=part.run_id or run_id,
+                run_id=part.written_by or run_id,
                 chunk=part.chunk,
                 range=ranges[part.chunk],
                 checksums=dict(part.checksums),

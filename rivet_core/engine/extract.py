@@ -16,10 +16,9 @@ from rivet_core.contract import keys
 from rivet_core.engine.counters import Counters
 from rivet_core.engine.store import commit_writer
 from rivet_core.engine.upload import HashingSink, buffered
+from rivet_core.state import PartRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rivet_core.api.destination import Destination
     from rivet_core.api.format import Format
     from rivet_core.api.source import BatchStream, Source
@@ -31,33 +30,13 @@ _ATTEMPTS = 5
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class WrittenPart:
-    """A part that is committed at the destination by the ``attempt``-th read of its chunk.
-
-    Attributes:
-        run_id: the earlier run that has written it; ``None`` for this one.
-    """
-
-    key: str
-    number: int
-    rows: int
-    size_bytes: int
-    content_fingerprint: str
-    version: str
-    chunk: int = 1
-    attempt: int = 1
-    checksums: Mapping[str, str] = field(default_factory=dict)
-    run_id: str | None = None
-
-
 class PartJournal(Protocol):
     """Records parts in the state while they come to be; called by several threads."""
 
     def reserve(self, key: str, number: int) -> None:
         """A part is about to open."""
 
-    def committed(self, part: WrittenPart) -> None:
+    def committed(self, part: PartRow) -> None:
         """A part is committed at the destination."""
 
     def finished(self, chunk: Chunk, attempt: int) -> None:
@@ -112,7 +91,7 @@ class PartNumbers:
             return self._next - 1
 
 
-def extract_chunk(source: Source, chunk: Chunk, target: PartTarget, numbers: PartNumbers) -> list[WrittenPart]:
+def extract_chunk(source: Source, chunk: Chunk, target: PartTarget, numbers: PartNumbers) -> list[PartRow]:
     """Export one chunk: into one part, or several where ``max_file_size`` rolls over.
 
     A name that another writer takes while the part is written, and an upload that is lost as a whole, cost a fresh
@@ -144,7 +123,7 @@ def extract_chunk(source: Source, chunk: Chunk, target: PartTarget, numbers: Par
     raise AssertionError("unreachable")
 
 
-def write_empty_part(chunk: Chunk, target: PartTarget, numbers: PartNumbers) -> WrittenPart:
+def write_empty_part(chunk: Chunk, target: PartTarget, numbers: PartNumbers) -> PartRow:
     """Write a part with the columns and no rows, for a dataset that has none."""
     return _ChunkWriter(target, chunk, numbers.take(), attempt=1).write_empty()
 
@@ -159,9 +138,9 @@ class _ChunkWriter:
         self.attempt = attempt
         self._counted = Counters()
 
-    def write(self, stream: BatchStream) -> list[WrittenPart]:
+    def write(self, stream: BatchStream) -> list[PartRow]:
         """Write every row; returns the committed parts."""
-        written: list[WrittenPart] = []
+        written: list[PartRow] = []
         part: _OpenPart | None = None
         try:
             for batch in stream:
@@ -183,7 +162,7 @@ class _ChunkWriter:
                 part.abort()
         return written
 
-    def write_empty(self) -> WrittenPart:
+    def write_empty(self) -> PartRow:
         """Write a part without rows."""
         part = _OpenPart(self, roll=1)
         try:
@@ -237,7 +216,7 @@ class _OpenPart:
         self._rows += batch.num_rows
         self._count_bytes(self._sink.size_bytes, rows=batch.num_rows)
 
-    def commit(self) -> WrittenPart:
+    def commit(self) -> PartRow:
         self._encoder.finish()
         self._buffer.flush()
         digest = self._sink.finish()
@@ -249,7 +228,7 @@ class _OpenPart:
             content_fingerprint=digest,
         )
         self._encoder.close()
-        part = WrittenPart(
+        part = PartRow(
             key=self._key,
             number=self._chunk_writer.number,
             rows=self._rows,

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rivet_core.state import PartRow
-
 if TYPE_CHECKING:
     from rivet_core.api.errors import DestinationError
     from rivet_core.engine.chunks import Chunk
-    from rivet_core.engine.extract import WrittenPart
     from rivet_core.engine.journal import Journal
-    from rivet_core.state import Lease, StateStore
+    from rivet_core.state import Lease, PartRow, StateStore
 
 
 class StateJournal:
@@ -27,9 +24,9 @@ class StateJournal:
         """See ``PartJournal.reserve``."""
         self._state.reserve_part(self._lease, self._run_id, key, number)
 
-    def committed(self, part: WrittenPart) -> None:
+    def committed(self, part: PartRow) -> None:
         """See ``PartJournal.committed``."""
-        self._state.commit_part(self._lease, self._run_id, part_row(part))
+        self._state.commit_part(self._lease, self._run_id, part)
         self._journal.emit("part_committed", key=part.key, rows=part.rows, size_bytes=part.size_bytes)
 
     def finished(self, chunk: Chunk, attempt: int) -> None:
@@ -39,19 +36,3 @@ class StateJournal:
     def reading_again(self, error: DestinationError) -> None:
         """See ``PartJournal.reading_again``."""
         self._journal.warn(f"the rows are read again: {error.message}")
-
-
-def part_row(part: WrittenPart) -> PartRow:
-    """Return a part as the state keeps it."""
-    return PartRow(
-        key=part.key,
-        number=part.number,
-        rows=part.rows,
-        size_bytes=part.size_bytes,
-        content_fingerprint=part.content_fingerprint,
-        version=part.version,
-        attempt=part.attempt,
-        chunk=part.chunk,
-        checksums=part.checksums,
-        written_by=part.run_id,
-    )

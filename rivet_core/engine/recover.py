@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rivet_core.api.errors import SafetyError, UsageError
@@ -18,7 +18,6 @@ from rivet_core.contract.fingerprint import fingerprint
 from rivet_core.contract.manifest import Part
 from rivet_core.contract.types import schema_fingerprint
 from rivet_core.engine.chunks import Bounds
-from rivet_core.engine.extract import WrittenPart
 from rivet_core.engine.proof import compare_part
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class Recovery:
 
     run: RunRow
     bounds: Mapping[int, Bounds] = field(default_factory=dict)
-    kept: Mapping[int, Sequence[WrittenPart]] = field(default_factory=dict)
+    kept: Mapping[int, Sequence[PartRow]] = field(default_factory=dict)
     decisions: tuple[ResumeDecision, ...] = ()
     pending: tuple[Manifest, bytes] | None = None
 
@@ -74,7 +73,7 @@ def find_unfinished(state: StateStore, export: str) -> RunRow | None:
     for run in state.runs(export):
         if run.status == "succeeded":
             return None
-        if state.chunks(run.run_id):
+        if run.inputs is not None:  # recorded together with its chunks
             return run
     return None
 
@@ -152,7 +151,7 @@ def recover(state: StateStore, run: RunRow, destination: Destination, view: Pref
     """Compare what the state knows of a run with what is at the destination."""
     chunks = state.chunks(run.run_id)
     parts = state.parts(run.run_id)
-    kept: dict[int, list[WrittenPart]] = {}
+    kept: dict[int, list[PartRow]] = {}
     decisions: list[ResumeDecision] = []
     listed: set[str] = set()
     for chunk in chunks:
@@ -164,7 +163,7 @@ def recover(state: StateStore, run: RunRow, destination: Destination, view: Pref
         found = [ResumeDecision(_decide(destination, part, view), chunk.number, part.key) for part in own]
         decisions += found
         if all(item.decision is Decision.SKIP for item in found):
-            kept[chunk.number] = [_written(part, run.run_id) for part in own]
+            kept[chunk.number] = [replace(part, written_by=part.written_by or run.run_id) for part in own]
     if view.control.certified is not None:
         listed.update(part.path for part in view.control.certified.parts)
     decisions += [
@@ -192,19 +191,4 @@ def _decide(destination: Destination, part: PartRow, view: PrefixView) -> Decisi
         present=finding != "missing",
         same_size=finding != "size differs",
         same_content=finding == "same",
-    )
-
-
-def _written(part: PartRow, run_id: str) -> WrittenPart:
-    return WrittenPart(
-        key=part.key,
-        number=part.number,
-        rows=part.rows,
-        size_bytes=part.size_bytes,
-        content_fingerprint=part.content_fingerprint,
-        version=part.version,
-        chunk=part.chunk,
-        attempt=part.attempt,
-        checksums=dict(part.checksums),
-        run_id=part.written_by or run_id,
     )

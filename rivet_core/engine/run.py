@@ -24,7 +24,7 @@ from rivet_core.engine.journal import Journal
 from rivet_core.engine.memory import MemoryPlan
 from rivet_core.engine.prefix import look
 from rivet_core.engine.publish import Baseline, Publisher
-from rivet_core.engine.recording import StateJournal, part_row
+from rivet_core.engine.recording import StateJournal
 from rivet_core.engine.recover import (
     Recovery,
     find_unfinished,
@@ -47,11 +47,10 @@ if TYPE_CHECKING:
     from rivet_core.config import Config, DestinationChoice, ExportConfig
     from rivet_core.contract.manifest import Manifest
     from rivet_core.engine.chunks import ChunkPlan
-    from rivet_core.engine.extract import WrittenPart
     from rivet_core.engine.prefix import PrefixView
     from rivet_core.engine.store import CheckedDestination
     from rivet_core.plugins import Registry
-    from rivet_core.state import Lease, LeaseInfo, Outcome, RunRow, StateStore
+    from rivet_core.state import Lease, LeaseInfo, Outcome, PartRow, RunRow, StateStore
 
 logger = logging.getLogger(__name__)
 
@@ -345,7 +344,7 @@ class ExportRun:
         return plan_chunks(source, query, schema, self._export.chunking)
 
     def _record_plan(
-        self, lease: Lease, chunks: ChunkPlan, kept: Mapping[int, Sequence[WrittenPart]], inputs: Mapping[str, object]
+        self, lease: Lease, chunks: ChunkPlan, kept: Mapping[int, Sequence[PartRow]], inputs: Mapping[str, object]
     ) -> None:
         """Keep the chunks in the state, so that a later run can resume this one; the kept ones are finished."""
         rows = [
@@ -353,7 +352,7 @@ class ExportRun:
             for chunk in chunks.chunks
         ]
         # They count as the first attempt of this run.
-        parts = [part_row(replace(part, attempt=1)) for written in kept.values() for part in written]
+        parts = [replace(part, attempt=1) for written in kept.values() for part in written]
         self._state.plan_chunks(lease, self.run_id, rows, parts, inputs=json.dumps(inputs))
 
     def _publish(self, work: _Work, publisher: Publisher, content: Manifest, data: bytes) -> Mapping[str, ObjectInfo]:

@@ -7,12 +7,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from rivet_core.engine.extract import PartNumbers, Stopped, WrittenPart, extract_chunk, write_empty_part
+from rivet_core.engine.extract import PartNumbers, Stopped, extract_chunk, write_empty_part
 
 if TYPE_CHECKING:
     from rivet_core.api.source import Source
     from rivet_core.engine.chunks import Chunk
     from rivet_core.engine.extract import PartTarget
+    from rivet_core.state import PartRow
 
 
 def extract_all(
@@ -22,8 +23,8 @@ def extract_all(
     *,
     first_number: int,
     parallel: int = 1,
-    kept: Mapping[int, Sequence[WrittenPart]] = MappingProxyType({}),
-) -> list[WrittenPart]:
+    kept: Mapping[int, Sequence[PartRow]] = MappingProxyType({}),
+) -> list[PartRow]:
     """Export every chunk.
 
     Args:
@@ -52,8 +53,8 @@ def extract_all(
 
 def _extract_parallel(
     source: Source, chunks: Sequence[Chunk], target: PartTarget, numbers: PartNumbers, parallel: int
-) -> dict[int, list[WrittenPart]]:
-    done: dict[int, list[WrittenPart]] = {}
+) -> dict[int, list[PartRow]]:
+    done: dict[int, list[PartRow]] = {}
 
     def work(chunk: Chunk) -> None:
         done[chunk.number] = extract_chunk(source, chunk, target, numbers)

@@ -111,7 +111,7 @@ class PartRow:
         attempt: the attempt on its chunk, from 1.
         chunk: the chunk, from 1.
         checksums: the store's, as lower-case hex by algorithm.
-        written_by: the run whose part it is.
+        written_by: the earlier run that has written it; ``None`` for the run of the row.
     """
 
     key: str

@@ -45,10 +45,10 @@ class AzureWriter(ObjectWriter):
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append ``data``; full blocks are sent meanwhile."""
         self._check_open()
-        with memoryview(data) as view, view.cast("B") as flat:
-            if self._md5 is not None:
-                self._md5.update(flat)
-            size = self._pieces.write(bytes(flat))
+        piece = data if isinstance(data, bytes) else bytes(data)
+        if self._md5 is not None:
+            self._md5.update(piece)
+        size = self._pieces.write(piece)
         self._size_bytes += size
         return size
 

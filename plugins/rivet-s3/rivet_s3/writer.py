@@ -54,8 +54,7 @@ class S3Writer(ObjectWriter):
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append ``data``; full parts are sent meanwhile."""
         self._check_open()
-        with memoryview(data) as view:
-            size = self._pieces.write(view.cast("B"))
+        size = self._pieces.write(data)
         if self._pieces.started and self._upload_id is None:
             self._begin()  # so that what a killed process leaves is listed, whichever of its threads came first
         return size

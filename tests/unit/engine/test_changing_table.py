@@ -14,9 +14,10 @@ from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
 from rivet_core.builtin.sqlalchemy.source import open_source
 from rivet_core.engine.chunks import Bounds, Chunk
 from rivet_core.engine.counters import Counters
-from rivet_core.engine.extract import PartTarget, WrittenPart
+from rivet_core.engine.extract import PartTarget
 from rivet_core.engine.memory import MemoryPlan
 from rivet_core.engine.workers import extract_all
+from rivet_core.state import PartRow
 from rivet_local.destination import LocalDestination
 
 
@@ -24,7 +25,7 @@ class NoJournal:
     def reserve(self, key: str, number: int) -> None:
         raise AssertionError("no part may open")
 
-    def committed(self, part: WrittenPart) -> None:
+    def committed(self, part: PartRow) -> None:
         raise AssertionError("no part may be committed")
 
     def reading_again(self, error: Exception) -> None:
