@@ -8,7 +8,9 @@ from rivet_core.config.model import (
     DestinationChoice,
     ExportConfig,
     FormatChoice,
+    Incremental,
     SourceConfig,
+    TimeWindow,
 )
 from rivet_core.config.params import parse_params
 from rivet_core.config.placeholders import Placeholders, placeholders_in, resolve
@@ -22,9 +24,11 @@ __all__ = [
     "DestinationChoice",
     "ExportConfig",
     "FormatChoice",
+    "Incremental",
     "Placeholders",
     "Problem",
     "SourceConfig",
+    "TimeWindow",
     "load",
     "parse_params",
     "placeholders_in",

@@ -17,7 +17,9 @@ from rivet_core.config.model import (
     DestinationChoice,
     ExportConfig,
     FormatChoice,
+    Incremental,
     SourceConfig,
+    TimeWindow,
     bare_table_name,
 )
 from rivet_core.config.placeholders import resolve
@@ -354,7 +356,26 @@ def _chunking(section: ExportSection) -> Chunking:
     size, count, days = section.chunk_size, section.chunk_count, section.chunk_by_days
     if size is None and count is None and days is None:
         size = _CHUNK_ROWS
-    return Chunking(tuple(section.chunk_column or ()), size, count, days, section.parallel)
+    columns = tuple(section.chunk_column or ())
+    return Chunking(columns, size, count, days, section.parallel, section.consistency == "snapshot")
+
+
+def _incremental(section: ExportSection) -> Incremental | None:
+    if section.mode != "incremental" or section.cursor_column is None:
+        return None
+    return Incremental(
+        section.cursor_column,
+        section.cursor_fallback_column,
+        tuple(section.key or ()),
+        section.lag,
+        section.empty_increment == "publish",
+    )
+
+
+def _time_window(section: ExportSection) -> TimeWindow | None:
+    if section.mode != "time_window" or section.time_column is None or section.window_days is None:
+        return None
+    return TimeWindow(section.time_column, section.window_days, section.time_unit)
 
 
 def _export(section: ExportSection, choices: _Choices) -> ExportConfig:
@@ -369,11 +390,16 @@ def _export(section: ExportSection, choices: _Choices) -> ExportConfig:
         query=choices.query,
         mode=section.mode,
         chunking=_chunking(section) if section.mode == "chunked" else None,
+        incremental=_incremental(section),
+        time_window=_time_window(section),
         format=choices.format,
         max_file_size=section.max_file_size,
         empty=section.empty,
         columns={name: parse_type(text) for name, text in section.columns.items()},
         types=section.types,
+        quality=section.quality,
+        on_schema_drift=section.on_schema_drift,
+        exported_at=section.meta_columns.exported_at,
         superseded=section.superseded,
         destination=choices.destination,
     )

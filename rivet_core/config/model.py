@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +22,7 @@ from rivet_core.api import (
 )
 from rivet_core.config.placeholders import Placeholders
 from rivet_core.config.problems import did_you_mean
-from rivet_core.config.sections import TypesSection
+from rivet_core.config.sections import QualitySection, TypesSection
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,6 +109,7 @@ class Chunking:
         count: number of chunks of equal size.
         days: days of one chunk, of a key that is a date or a timestamp.
         parallel: chunks that are exported at the same time.
+        snapshot: all chunks show the table at one instant.
     """
 
     columns: tuple[str, ...] = ()
@@ -116,6 +117,41 @@ class Chunking:
     count: int | None = None
     days: int | None = None
     parallel: int = 1
+    snapshot: bool = False
+
+
+@dataclass(frozen=True)
+class Incremental:
+    """How an incremental export finds what is new.
+
+    Attributes:
+        cursor: the column that grows with every new or changed row.
+        fallback: the column that stands in where the cursor is NULL.
+        key: columns that are unique together; empty for the table's primary key.
+        lag: how far before the last cursor a run looks for late rows.
+        publish_empty: whether a run without new rows publishes.
+    """
+
+    cursor: str
+    fallback: str | None = None
+    key: tuple[str, ...] = ()
+    lag: timedelta | int | None = None
+    publish_empty: bool = False
+
+
+@dataclass(frozen=True)
+class TimeWindow:
+    """The last days of a column.
+
+    Attributes:
+        column: says when a row is from.
+        days: how many days back from the run's start.
+        unit: what the column holds: a date or timestamp, or seconds or milliseconds since 1970.
+    """
+
+    column: str
+    days: int
+    unit: Literal["timestamp", "seconds", "milliseconds"] = "timestamp"
 
 
 @dataclass(frozen=True)
@@ -128,11 +164,16 @@ class ExportConfig:
         query: SQL with ``${name}`` binds, from the file or from ``query_file``; ``None`` for a table.
         mode: how rows are read.
         chunking: how a chunked export is cut; ``None`` in other modes.
+        incremental: how an incremental export finds what is new; ``None`` in other modes.
+        time_window: which days a ``time_window`` export has; ``None`` in other modes.
         format: the file format and its options.
         max_file_size: bytes after which a part rolls over; ``None`` for one part.
         empty: what an empty result leaves, a file without rows or no file.
         columns: Arrow types that override the source's mapping, by column name.
         types: the policies for values without a lossless mapping.
+        quality: the gates that the rows must pass.
+        on_schema_drift: what happens when the columns differ from those of the last run.
+        exported_at: whether the rows get a column with the time of the run's start.
         superseded: what happens to the parts of the dataset that a run replaces.
         destination: where the files go.
     """
@@ -140,13 +181,18 @@ class ExportConfig:
     name: str
     table: str | None
     query: str | None = field(repr=False)
-    mode: Literal["full", "chunked"]
+    mode: Literal["full", "chunked", "incremental", "time_window"]
     chunking: Chunking | None
+    incremental: Incremental | None
+    time_window: TimeWindow | None
     format: FormatChoice
     max_file_size: int | None
     empty: Literal["file", "skip"]
     columns: Mapping[str, pa.DataType]
     types: TypesSection
+    quality: QualitySection
+    on_schema_drift: Literal["warn", "continue", "fail"]
+    exported_at: bool
     superseded: Literal["quarantine", "keep", "delete"]
     destination: DestinationChoice
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -10,22 +13,17 @@ from pydantic_core import PydanticCustomError
 
 from rivet_core.api.fields import Size
 
-#: Fields of an export that the design has and this release has not.
-UNAVAILABLE_FIELDS: Final = frozenset(
+#: The fields of an export that mean something in one mode alone.
+_MODE_FIELDS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
-        "cursor_column",
-        "key",
-        "lag",
-        "meta_columns",
-        "on_schema_drift",
-        "quality",
-        "time_column",
+        "chunked": frozenset({"chunk_by_days", "chunk_column", "chunk_count", "chunk_size", "consistency", "parallel"}),
+        "incremental": frozenset({"cursor_column", "cursor_fallback_column", "empty_increment", "key", "lag"}),
+        "time_window": frozenset({"time_column", "time_unit", "window_days"}),
     }
 )
-_CHUNKING_FIELDS: Final = frozenset(
-    {"chunk_by_days", "chunk_column", "chunk_count", "chunk_size", "consistency", "parallel"}
+_NEEDED_FIELDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"incremental": ("cursor_column",), "time_window": ("time_column", "window_days")}
 )
-_UNAVAILABLE_MODES: Final = frozenset({"incremental", "time_window"})
 # `manifest-<run id>.json` has to fit into a segment of a key: 200 bytes, 39 of them not the name.
 _MAX_NAME_BYTES: Final = 160
 
@@ -39,16 +37,6 @@ def _check_name(name: str) -> str:
             {"hint": "the name appears in run ids and paths"},
         )
     return name
-
-
-def _check_mode(mode: object) -> object:
-    if mode in _UNAVAILABLE_MODES:
-        raise PydanticCustomError(
-            "mode",
-            "mode {mode} is not available in this release",
-            {"mode": mode, "hint": "write mode: full or mode: chunked"},
-        )
-    return mode
 
 
 def _check_text(text: str) -> str:
@@ -86,6 +74,18 @@ def _check_unbounded_numeric(policy: str) -> str:
     return type_name(parsed)
 
 
+def _parse_lag(lag: object) -> object:
+    """Return ``2h`` as a duration; a number is left as it is."""
+    if not isinstance(lag, str):
+        return lag
+    found = re.fullmatch(r"([0-9]{1,6}) ?(s|m|h|d)", lag.strip())
+    if found is None:
+        raise PydanticCustomError(
+            "lag", "is no duration", {"hint": "write 30s, 15m, 2h or 7d; for a cursor of whole numbers a number"}
+        )
+    return timedelta(seconds=int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]])
+
+
 def _null_is_text(policy: object) -> object:
     return "null" if policy is None else policy
 
@@ -101,6 +101,14 @@ KeyColumns = Annotated[
                 {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
             ]
         }
+    ),
+]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+Lag = Annotated[
+    timedelta | int,
+    BeforeValidator(_parse_lag),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]{1,6} ?[smhd]$"}]}
     ),
 ]
 
@@ -140,6 +148,25 @@ class TypesSection(Section):
     )
 
 
+class QualitySection(Section):
+    """What the rows must be; an export that fails a gate publishes nothing."""
+
+    row_count_min: int | None = Field(default=None, ge=0, description="Fewest rows.")
+    row_count_max: int | None = Field(default=None, ge=0, description="Most rows.")
+    null_ratio_max: dict[str, Ratio] = Field(
+        default={}, description="Largest share of NULL by column name, from 0 to 1."
+    )
+    unique_columns: list[Text] = Field(default=[], description="Columns of which each has no value twice.")
+
+
+class MetaColumnsSection(Section):
+    """Columns that Rivet adds to the rows."""
+
+    exported_at: bool = Field(
+        default=False, description="Add _rivet_exported_at: when the run started, the same in all of its rows."
+    )
+
+
 class ExportSection(Section):
     """One table or query, exported to one destination."""
 
@@ -151,10 +178,10 @@ class ExportSection(Section):
         default=None, description="SQL query to export. ${name} is a bind that --param name=value fills."
     )
     query_file: Text | None = Field(default=None, description="File with the SQL query, UTF-8, relative to this file.")
-    mode: Annotated[Literal["full", "chunked"], BeforeValidator(_check_mode)] = Field(
+    mode: Literal["full", "chunked", "incremental", "time_window"] = Field(
         default="full",
-        description="How a run reads the rows: full by one statement into one part, chunked by ranges of a key, each "
-        "into a part of its own.",
+        description="Which rows a run reads and how: full by one statement into one part, chunked by ranges of a key, "
+        "each into a part of its own, incremental what is new since the last run, time_window the last days.",
     )
     chunk_column: KeyColumns | None = Field(
         default=None,
@@ -169,9 +196,40 @@ class ExportSection(Section):
         default=None, ge=1, description="Days of one chunk, of a chunk_column that is a date or a timestamp."
     )
     parallel: int = Field(default=1, ge=1, le=64, description="Chunks that are exported at the same time.")
-    consistency: Literal["per_chunk"] = Field(
+    consistency: Literal["per_chunk", "snapshot"] = Field(
         default="per_chunk",
-        description="What the chunks show: per_chunk is the table at the time when each one is read.",
+        description="What the chunks show: per_chunk is the table at the time when each one is read, snapshot the "
+        "table at one instant in all of them, where the database can.",
+    )
+    cursor_column: Text | None = Field(
+        default=None, description="Of an incremental export: the column that grows with every new or changed row."
+    )
+    cursor_fallback_column: Text | None = Field(
+        default=None, description="The column that stands in where cursor_column is NULL."
+    )
+    key: KeyColumns | None = Field(
+        default=None,
+        description="Columns that are unique together, by which an incremental export knows rows that it has "
+        "delivered. Default: the primary key.",
+    )
+    lag: Lag | None = Field(
+        default=None,
+        description="How far an incremental export looks back for late rows: 15m, 2h, 7d, or a number for a cursor "
+        "of whole numbers. Default: none.",
+    )
+    empty_increment: Literal["skip", "publish"] = Field(
+        default="skip",
+        description="What an incremental run without new rows does: leave the prefix as it is, or publish anew.",
+    )
+    time_column: Text | None = Field(
+        default=None, description="Of a time_window export: the column that says when a row is from."
+    )
+    time_unit: Literal["timestamp", "seconds", "milliseconds"] = Field(
+        default="timestamp",
+        description="What time_column holds: a date or timestamp, or the seconds or milliseconds since 1970.",
+    )
+    window_days: int | None = Field(
+        default=None, ge=1, le=36_500, description="Of a time_window export: how many days back from the run's start."
     )
     format: Annotated[
         dict[str, Any], BeforeValidator(lambda value: {"type": value} if isinstance(value, str) else value)
@@ -191,24 +249,41 @@ class ExportSection(Section):
         default={}, description="Types by column name, instead of the ones that follow from the database's."
     )
     types: TypesSection = Field(default=TypesSection(), description="Policies for values without a lossless mapping.")
+    quality: QualitySection = Field(
+        default=QualitySection(), description="Gates that the rows must pass before they are published."
+    )
+    on_schema_drift: Literal["warn", "continue", "fail"] = Field(
+        default="warn", description="What happens when the columns differ from those of the last run."
+    )
+    meta_columns: MetaColumnsSection = Field(
+        default=MetaColumnsSection(), description="Which columns Rivet adds to the rows."
+    )
     superseded: Literal["quarantine", "keep", "delete"] = Field(
         default="quarantine", description="What happens to the files of the dataset that a successful run replaces."
     )
     destination: dict[str, Any] = Field(description="Where the files go: its type and the fields of that type.")
 
     @model_validator(mode="after")
-    def _check_chunking(self) -> ExportSection:
+    def _check_mode(self) -> ExportSection:
         sizes = [name for name in ("chunk_size", "chunk_count", "chunk_by_days") if getattr(self, name) is not None]
         if len(sizes) > 1:
             raise PydanticCustomError(
                 "chunk_sizes", "has {names}", {"names": " and ".join(sizes), "hint": "keep one of them"}
             )
-        given = self.model_fields_set & _CHUNKING_FIELDS
-        if self.mode != "chunked" and given:
+        for mode, fields in _MODE_FIELDS.items():
+            given = self.model_fields_set & fields
+            if self.mode != mode and given:
+                raise PydanticCustomError(
+                    "foreign_mode",
+                    "{names} means nothing in mode {mode}",
+                    {"names": ", ".join(sorted(given)), "mode": self.mode, "hint": f"add mode: {mode}"},
+                )
+        missing = [name for name in _NEEDED_FIELDS.get(self.mode, ()) if getattr(self, name) is None]
+        if missing:
             raise PydanticCustomError(
-                "not_chunked",
-                "{names} means nothing in mode {mode}",
-                {"names": ", ".join(sorted(given)), "mode": self.mode, "hint": "add mode: chunked"},
+                "mode_fields",
+                "mode {mode} needs {names}",
+                {"mode": self.mode, "names": " and ".join(missing), "hint": f"add {missing[0]}"},
             )
         return self
 

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rivet_core.api import DestinationSpec, FormatSpec, PluginError, RivetError, SourceSpec
 from rivet_core.config.document import Document
 from rivet_core.config.problems import FieldPath, ProblemCollector, did_you_mean
-from rivet_core.config.sections import UNAVAILABLE_FIELDS, ExportSection
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -135,8 +134,6 @@ def _explain_unknown(loc: FieldPath, model: type[BaseModel], also_known: Collect
         ]
         candidates = nested or candidates
     name = str(loc[-1])
-    if name in UNAVAILABLE_FIELDS and ExportSection in candidates:
-        return "is not available in this release", "leave it out"
     known = {field.alias or name for candidate in candidates for name, field in candidate.model_fields.items()}
     if len(loc) == 1:
         known.update(also_known)

@@ -7,12 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rivet_core import __version__
-from rivet_core.contract.key_text import to_text
 from rivet_core.contract.manifest import (
     MANIFEST_VERSION,
     WRITER_NAME,
     Column,
-    Extraction,
     Manifest,
     ManifestDestination,
     ManifestSource,
@@ -24,7 +22,7 @@ from rivet_core.contract.types import schema_fingerprint, type_name
 if TYPE_CHECKING:
     from rivet_core.api.source import SourceSchema, TableName
     from rivet_core.config import ExportConfig
-    from rivet_core.engine.chunks import ChunkPlan
+    from rivet_core.engine.selection import Selection
     from rivet_core.state import PartRow
 
 
@@ -38,15 +36,17 @@ def build_manifest(
     table: TableName | None,
     compression: str,
     schema: SourceSchema,
-    chunks: ChunkPlan,
+    selection: Selection,
     parts: Sequence[PartRow],
 ) -> Manifest:
     """Return the manifest of a run.
 
     Args:
-        chunks: how the rows were read; one chunk without bounds is one statement.
+        schema: the columns of the parts.
+        selection: which rows were read, and by which statements.
         parts: the committed parts in the order of their rows.
     """
+    chunks = selection.chunks
     ranges = {
         chunk.number: chunk.bounds.key_range(chunks.columns) if chunks.columns else None for chunk in chunks.chunks
     }
@@ -62,7 +62,7 @@ def build_manifest(
             engine=engine,
             schema_name=table.schema if table else None,
             table=table.table if table else None,
-            extraction=_extraction(export, schema, chunks),
+            extraction=selection.extraction,
             consistency="snapshot" if len(chunks.chunks) == 1 else "per_chunk",
         ),
         destination=ManifestDestination(kind=export.destination.spec.type, uri=destination_uri),
@@ -95,19 +95,4 @@ def build_manifest(
             )
             for part_id, part in enumerate(parts, start=1)
         ),
-    )
-
-
-def _extraction(export: ExportConfig, schema: SourceSchema, chunks: ChunkPlan) -> Extraction:
-    """Return the strategy; ``cursor_low`` and ``cursor_high`` are the key's outer bounds where it is one column."""
-    if len(chunks.columns) != 1:
-        return Extraction(strategy=export.mode)
-    (column,) = chunks.columns
-    highs = [chunk.bounds.high for chunk in chunks.chunks if chunk.bounds.high is not None]
-    return Extraction(
-        strategy=export.mode,
-        cursor_column=column,
-        cursor_type=next(type_name(item.type) for item in schema.columns if item.name == column),
-        cursor_low=None if chunks.low is None else to_text(chunks.low),
-        cursor_high=to_text(highs[-1][0]) if highs else None,
     )

@@ -133,10 +133,8 @@ def plan_chunks(source: Source, query: Query, schema: SourceSchema, chunking: Ch
     return ChunkPlan(columns, chunks, cutter.smallest() if len(columns) == 1 else None)
 
 
-def restore_chunks(source: Source, query: Query, chunking: Chunking | None, bounds: Mapping[int, Bounds]) -> ChunkPlan:
+def restore_chunks(source: Source, query: Query, chunking: Chunking, bounds: Mapping[int, Bounds]) -> ChunkPlan:
     """Return the plan of an earlier run of the same query, from the bounds that it has recorded by number."""
-    if chunking is None:
-        return whole(query)
     columns = chunking.columns or _primary_key(source, query)
     cutter = _Cutter(source, query, columns)
     chunks = tuple(cutter.chunk(number, bound) for number, bound in bounds.items())

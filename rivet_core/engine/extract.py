@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-import pyarrow as pa
-
 from rivet_core.api.errors import DestinationError, PreconditionFailed, SourceError, Transient
 from rivet_core.contract import keys
 from rivet_core.engine.counters import Counters
@@ -19,11 +17,14 @@ from rivet_core.engine.upload import HashingSink, buffered
 from rivet_core.state import PartRow
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from rivet_core.api.destination import Destination
     from rivet_core.api.format import Format
     from rivet_core.api.source import BatchStream, Source
     from rivet_core.engine.chunks import Chunk
     from rivet_core.engine.memory import MemoryPlan
+    from rivet_core.engine.rows import RowSteps
 
 _ATTEMPTS = 5
 
@@ -55,13 +56,14 @@ class PartTarget:
     """Where parts go and how they are written.
 
     Attributes:
+        rows: what happens to the rows before they are encoded.
         stop: when it is set, every worker ends at its next batch.
     """
 
     destination: Destination
     format: Format
     suffix: str
-    schema: pa.Schema
+    rows: RowSteps
     memory: MemoryPlan
     max_file_size: int | None
     write_empty: bool
@@ -107,7 +109,7 @@ def extract_chunk(source: Source, chunk: Chunk, target: PartTarget, numbers: Par
         writer = _ChunkWriter(target, chunk, numbers.take(), attempt)
         try:
             with source.read(chunk.query, batch_bytes=target.memory.batch_bytes) as stream:
-                if not stream.schema.equals(target.schema):
+                if not stream.schema.equals(target.rows.read):
                     raise SourceError(
                         "the columns of the result changed while the export started",
                         hint="somebody alters the table or its data; run the export again",
@@ -143,9 +145,10 @@ class _ChunkWriter:
         written: list[PartRow] = []
         part: _OpenPart | None = None
         try:
-            for batch in stream:
+            for read in stream:
                 if self.target.stop.is_set():
                     raise Stopped
+                batch = self.target.rows.apply(read)
                 if batch.num_rows == 0:
                     continue
                 if part is not None and part.is_full(batch):
@@ -200,7 +203,7 @@ class _OpenPart:
             self._clean_up.append(self._sink.cancel)
             self._buffer = buffered(self._sink)
             self._encoder = target.format.encoder(
-                cast("BinaryIO", self._buffer), target.schema, group_bytes=target.memory.group_bytes
+                cast("BinaryIO", self._buffer), target.rows.schema, group_bytes=target.memory.group_bytes
             )
             self._clean_up.append(self._encoder.close)
         except BaseException:

@@ -6,29 +6,22 @@ of its completed attempt have to be as they were recorded.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from rivet_core.api.errors import SafetyError, UsageError
+from rivet_core.api.errors import SafetyError
 from rivet_core.contract import keys
 from rivet_core.contract.decide import Decision, decide
-from rivet_core.contract.fingerprint import fingerprint
 from rivet_core.contract.manifest import Part
-from rivet_core.contract.types import schema_fingerprint
 from rivet_core.engine.chunks import Bounds
+from rivet_core.engine.dataset import Reuse
 from rivet_core.engine.proof import compare_part
 
 if TYPE_CHECKING:
     from rivet_core.api.destination import Destination
-    from rivet_core.api.source import Query, SourceSchema
-    from rivet_core.config import ExportConfig
     from rivet_core.contract.manifest import Manifest
     from rivet_core.engine.prefix import PrefixView
     from rivet_core.state import PartRow, RunRow, StateStore
-
-_ANEW = "run without --resume to export everything anew"
 
 
 @dataclass(frozen=True)
@@ -55,15 +48,13 @@ class Recovery:
 
     Attributes:
         run: the run.
-        bounds: its chunks by number, in order; empty if it died before they were recorded.
-        kept: the parts of the chunks that need not be read again, by the chunk's number.
+        reuse: its chunks, and the parts of those that need not be read again; empty if it died before it had any.
         decisions: one for each part and each unfinished chunk.
         pending: the manifest that it had written before it died, and its bytes, if all its parts are in place.
     """
 
     run: RunRow
-    bounds: Mapping[int, Bounds] = field(default_factory=dict)
-    kept: Mapping[int, Sequence[PartRow]] = field(default_factory=dict)
+    reuse: Reuse = field(default_factory=Reuse)
     decisions: tuple[ResumeDecision, ...] = ()
     pending: tuple[Manifest, bytes] | None = None
 
@@ -76,46 +67,6 @@ def find_unfinished(state: StateStore, export: str) -> RunRow | None:
         if run.inputs is not None:  # recorded together with its chunks
             return run
     return None
-
-
-def inputs_of(export: ExportConfig, query: Query, schema: SourceSchema) -> dict[str, object]:
-    """Return what decides which rows there are and how they are written, without SQL and values.
-
-    A resume needs the same: parts of two different exports are no dataset.
-    """
-    chunking = export.chunking
-    text = json.dumps([query.text, {name: str(value) for name, value in query.params.items()}], sort_keys=True)
-    return {
-        "table": export.table,
-        "query": fingerprint(text.encode("utf-8", "surrogatepass")),
-        "columns": schema_fingerprint(schema.arrow()),
-        "mode": export.mode,
-        "chunk_column": list(chunking.columns) if chunking else None,
-        "chunk_size": chunking.size if chunking else None,
-        "chunk_count": chunking.count if chunking else None,
-        "chunk_by_days": chunking.days if chunking else None,
-        "format": export.format.spec.name,
-        "compression": str(getattr(export.format.model, "compression", "")),
-    }
-
-
-def refuse_changed_inputs(run: RunRow, inputs: Mapping[str, object]) -> None:
-    """Refuse to resume a run whose export was changed since.
-
-    Raises:
-        UsageError: names every difference.
-    """
-    before: dict[str, object] = json.loads(run.inputs or "{}")
-    differences = [
-        name if name in ("query", "columns") else f"{name} (was {before.get(name)}, is {now})"
-        for name, now in inputs.items()
-        if before.get(name) != now
-    ]
-    if before and differences:
-        raise UsageError(
-            f"the export was changed since the run {run.run_id} started: {', '.join(differences)}",
-            hint=f"change it back, or {_ANEW}",
-        )
 
 
 def refuse_published(view: PrefixView, run: RunRow, *, force: bool) -> bool:
@@ -172,7 +123,7 @@ def recover(state: StateStore, run: RunRow, destination: Destination, view: Pref
         if keys.parse_part_name(key) is not None and key not in listed
     ]
     bounds = {chunk.number: Bounds.from_json(chunk.bounds) for chunk in chunks}
-    return Recovery(run, bounds, kept, tuple(decisions), _pending(destination, view, run))
+    return Recovery(run, Reuse(bounds, kept), tuple(decisions), _pending(destination, view, run))
 
 
 def _decide(destination: Destination, part: PartRow, view: PrefixView) -> Decision:

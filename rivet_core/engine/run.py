@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,41 +15,29 @@ from rivet_core.contract import keys
 from rivet_core.contract.fingerprint import fingerprint
 from rivet_core.contract.manifest import MAX_MANIFEST_BYTES, WARN_MANIFEST_BYTES, encode
 from rivet_core.engine import plan
-from rivet_core.engine.certificate import build_manifest
-from rivet_core.engine.chunks import plan_chunks, restore_chunks, whole
 from rivet_core.engine.counters import Counters
-from rivet_core.engine.extract import PartTarget
+from rivet_core.engine.dataset import Job, Reuse, export_rows
+from rivet_core.engine.inputs import inputs_of, refuse_changed_inputs
 from rivet_core.engine.journal import Journal
 from rivet_core.engine.memory import MemoryPlan
 from rivet_core.engine.prefix import look
 from rivet_core.engine.publish import Baseline, Publisher
-from rivet_core.engine.recording import StateJournal
-from rivet_core.engine.recover import (
-    Recovery,
-    find_unfinished,
-    inputs_of,
-    recover,
-    refuse_changed_inputs,
-    refuse_published,
-)
+from rivet_core.engine.recover import Recovery, find_unfinished, recover, refuse_published
 from rivet_core.engine.result import ErrorReport, RunResult, error_report, timestamp
 from rivet_core.engine.store import open_store
 from rivet_core.engine.stream import run_stream
 from rivet_core.engine.tidy import TidyPlan, plan_tidying, tidy
 from rivet_core.engine.verify import verify_store
-from rivet_core.engine.workers import extract_all
-from rivet_core.state import ChunkRow, RunStart, open_state
+from rivet_core.state import RunStart, open_state
 
 if TYPE_CHECKING:
     from rivet_core.api.destination import Capabilities, ObjectInfo
-    from rivet_core.api.source import Query, Source, SourceSchema
     from rivet_core.config import Config, DestinationChoice, ExportConfig
     from rivet_core.contract.manifest import Manifest
-    from rivet_core.engine.chunks import ChunkPlan
     from rivet_core.engine.prefix import PrefixView
     from rivet_core.engine.store import CheckedDestination
     from rivet_core.plugins import Registry
-    from rivet_core.state import Lease, LeaseInfo, Outcome, PartRow, RunRow, StateStore
+    from rivet_core.state import Lease, LeaseInfo, Outcome, RunRow, StateStore
 
 logger = logging.getLogger(__name__)
 
@@ -201,11 +188,28 @@ class ExportRun:
         if work.recovery is not None and work.recovery.pending is not None:
             content, data = work.recovery.pending
         else:
-            content = self._extract(work)
+            content = export_rows(self._job(work))
             data = encode(content)
         conditional = work.destination.capabilities(claimed).conditional_put
         publisher = Publisher(work.destination, conditional=conditional, guard=work.lease.check)
         return content, self._publish(work, publisher, content, data)
+
+    def _job(self, work: _Work) -> Job:
+        return Job(
+            config=self._config,
+            export=self._export,
+            registry=self._registry,
+            params=self._options.params,
+            state=self._state,
+            lease=work.lease,
+            run_id=self.run_id,
+            started_at=self._started,
+            destination=work.destination,
+            view=work.view,
+            journal=work.journal,
+            counters=self.counters,
+            reuse=work.recovery.reuse if work.recovery else Reuse(),
+        )
 
     def _choose_destination(self, unfinished: RunRow | None) -> DestinationChoice:
         """Return the destination at the prefix of this run: that of the run which it resumes, or its own."""
@@ -292,68 +296,6 @@ class ExportRun:
         interrupted = isinstance(error, KeyboardInterrupt)
         self._finish(lease, self.run_id, "interrupted" if interrupted else "failed", error=report)
         journal.emit_if_possible("run_interrupted" if interrupted else "run_failed", code=report.code)
-
-    def _extract(self, work: _Work) -> Manifest:
-        export = self._export
-        with closing(plan.open_source(self._config, export, self._registry)) as source:
-            query = plan.build_query(source, export, self._options.params)
-            schema = source.describe(query)
-            work.journal.emit("source_described", columns=len(schema.columns))
-            self.counters.approximate_rows = source.approximate_rows(query)
-            format_ = plan.open_format(export, self._registry)
-            target = PartTarget(
-                destination=work.destination,
-                format=format_,
-                suffix=export.format.spec.suffix,
-                schema=schema.arrow(),
-                memory=MemoryPlan.divide(
-                    self._config.memory_budget,
-                    export.max_file_size,
-                    workers=self._workers,
-                    writer_bytes=work.destination.buffer_bytes,
-                ),
-                max_file_size=export.max_file_size,
-                write_empty=export.empty == "file",
-                journal=StateJournal(self._state, work.lease, self.run_id, work.journal),
-                counters=self.counters,
-            )
-            chunks = self._plan_chunks(source, query, schema, work.recovery)
-            kept = work.recovery.kept if work.recovery else {}
-            first = 1 + max(work.view.highest_part_number(), self._state.highest_part(work.destination.uri))
-            self._record_plan(work.lease, chunks, kept, inputs_of(export, query, schema))
-            parts = extract_all(source, chunks.chunks, target, first_number=first, parallel=self._workers, kept=kept)
-            return build_manifest(
-                run_id=self.run_id,
-                export=export,
-                started_at=self._started,
-                destination_uri=work.destination.uri,
-                engine=source.engine_name,
-                table=query.table,
-                compression=format_.compression,
-                schema=schema,
-                chunks=chunks,
-                parts=parts,
-            )
-
-    def _plan_chunks(self, source: Source, query: Query, schema: SourceSchema, recovery: Recovery | None) -> ChunkPlan:
-        self.counters.phase = "planning"
-        if recovery is not None and recovery.bounds:
-            return restore_chunks(source, query, self._export.chunking, recovery.bounds)
-        if self._export.chunking is None:
-            return whole(query)
-        return plan_chunks(source, query, schema, self._export.chunking)
-
-    def _record_plan(
-        self, lease: Lease, chunks: ChunkPlan, kept: Mapping[int, Sequence[PartRow]], inputs: Mapping[str, object]
-    ) -> None:
-        """Keep the chunks in the state, so that a later run can resume this one; the kept ones are finished."""
-        rows = [
-            ChunkRow(chunk.number, chunk.bounds.to_json(), 1 if chunk.number in kept else None)
-            for chunk in chunks.chunks
-        ]
-        # They count as the first attempt of this run.
-        parts = [replace(part, attempt=1) for written in kept.values() for part in written]
-        self._state.plan_chunks(lease, self.run_id, rows, parts, inputs=json.dumps(inputs))
 
     def _publish(self, work: _Work, publisher: Publisher, content: Manifest, data: bytes) -> Mapping[str, ObjectInfo]:
         self.counters.phase = "publishing"

@@ -15,6 +15,7 @@ from rivet_core.engine import plan
 from rivet_core.engine.counters import Counters
 from rivet_core.engine.memory import MemoryPlan
 from rivet_core.engine.result import RunResult, error_report, timestamp
+from rivet_core.engine.rows import RowSteps
 from rivet_core.engine.store import open_stream
 from rivet_core.engine.upload import Sink, buffered
 
@@ -67,7 +68,7 @@ def run_stream(
     )
     try:
         with watch(export.name, counters):
-            _copy(config, export, registry, params, counters)
+            _copy(config, export, registry, params, counters, started=started)
         result.status = "succeeded"
     except BrokenPipeError:
         raise
@@ -83,22 +84,28 @@ def run_stream(
 
 
 def _copy(
-    config: Config, export: ExportConfig, registry: Registry, params: Mapping[str, str], counters: Counters
+    config: Config,
+    export: ExportConfig,
+    registry: Registry,
+    params: Mapping[str, str],
+    counters: Counters,
+    *,
+    started: datetime,
 ) -> None:
     memory = MemoryPlan.divide(config.memory_budget, None)
     with closing(plan.open_source(config, export, registry)) as source:
         query = plan.build_query(source, export, params)
-        schema = source.describe(query).arrow()
+        rows = RowSteps(source.describe(query), exported_at=started if export.exported_at else None)
         counters.approximate_rows = source.approximate_rows(query)
         format_ = plan.open_format(export, registry)
         with open_stream(export.destination, registry, config.base_dir).open() as stream:
             sink = Sink(stream.write)
             try:
                 buffer = buffered(sink)
-                encoder = format_.encoder(cast("BinaryIO", buffer), schema, group_bytes=memory.group_bytes)
+                encoder = format_.encoder(cast("BinaryIO", buffer), rows.schema, group_bytes=memory.group_bytes)
                 with closing(encoder), source.read(query, batch_bytes=memory.batch_bytes) as batches:
                     for batch in batches:
-                        encoder.write(batch)
+                        encoder.write(rows.apply(batch))
                         counters.rows += batch.num_rows
                         counters.bytes_written = buffer.tell()
                     encoder.finish()

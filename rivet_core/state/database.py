@@ -19,7 +19,9 @@ from rivet_core.api import Secret, StateError, register_secret
 from rivet_core.state import migrations, tables
 
 #: How to go from version n - 1 to version n of the schema, by n. Each runs in one transaction with the new version.
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = MappingProxyType({2: migrations.add_chunks})
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = MappingProxyType(
+    {2: migrations.add_chunks, 3: migrations.add_cursors}
+)
 
 #: How long a statement waits for another process's lock.
 LOCK_WAIT_SECONDS = 30

@@ -17,6 +17,12 @@ def add_chunks(connection: Connection) -> None:
         _add(connection, column)
 
 
+def add_cursors(connection: Connection) -> None:
+    """Version 3: cursors of incremental exports, and the columns that a run has seen."""
+    tables.cursor.create(connection)
+    _add(connection, tables.run.c.columns)
+
+
 def _add(connection: Connection, column: Column[str]) -> None:
     preparer = connection.dialect.identifier_preparer
     definition = CreateColumn(column).compile(dialect=connection.dialect)

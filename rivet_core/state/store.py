@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
 from rivet_core.api import Event, Secret, StateError, redact, redact_values
 from rivet_core.state import lease as leases
@@ -61,6 +61,7 @@ class RunRow:
         size_bytes: bytes delivered.
         parts: parts delivered.
         inputs: what decides which rows there are and how they are written, as JSON; a resume needs the same.
+        columns: the columns of its rows, as JSON.
     """
 
     run_id: str
@@ -80,6 +81,7 @@ class RunRow:
     prefix: str | None
     inputs: str | None
     resumes: str | None
+    columns: str | None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,21 @@ class PartRow:
     def values(self) -> dict[str, object]:
         """Return the columns of the table."""
         return {**vars(self), "checksums": json.dumps(dict(self.checksums))}
+
+
+@dataclass(frozen=True)
+class CursorRow:
+    """How far an incremental export has got.
+
+    Attributes:
+        column: the cursor column.
+        value: the largest cursor that was delivered, as ``contract.key_text`` writes it.
+        run_id: the run that delivered it.
+    """
+
+    column: str
+    value: str
+    run_id: str
 
 
 class StateStore:
@@ -207,6 +224,7 @@ class StateStore:
         parts: Sequence[PartRow] = (),
         *,
         inputs: str | None = None,
+        columns: str | None = None,
     ) -> None:
         """Record all chunks of a run before the first is read.
 
@@ -214,10 +232,12 @@ class StateStore:
             chunks: with an attempt where a run that this one resumes has finished them.
             parts: the committed parts of those.
             inputs: what decides which rows there are and how they are written, as JSON; a resume needs the same.
+            columns: the columns of the rows, as JSON.
         """
         with self._fenced(lease) as connection:
             sequence = self._run_of(connection, lease, run_id).sequence
-            connection.execute(update(tables.run).where(tables.run.c.sequence == sequence).values(inputs=inputs))
+            facts = {"inputs": inputs, "columns": columns}
+            connection.execute(update(tables.run).where(tables.run.c.sequence == sequence).values(**facts))
             if chunks:
                 connection.execute(insert(tables.chunk), [{"run_id": run_id, **vars(chunk)} for chunk in chunks])
             if parts:
@@ -250,6 +270,7 @@ class StateStore:
         rows: int = 0,
         size_bytes: int = 0,
         parts: int = 0,
+        cursor: CursorRow | None = None,
     ) -> None:
         """Record how a run ended; the message is redacted.
 
@@ -260,6 +281,7 @@ class StateStore:
             rows: rows delivered.
             size_bytes: bytes delivered.
             parts: parts delivered.
+            cursor: how far the export has got with it, recorded in the same transaction.
         """
         self._update_run(
             lease,
@@ -273,7 +295,21 @@ class StateStore:
                 "size_bytes": size_bytes,
                 "parts": parts,
             },
+            cursor,
         )
+
+    def cursor(self, export: str) -> CursorRow | None:
+        """Return how far an incremental export has got, ``None`` before its first run."""
+        columns = tables.cursor.c
+        query = select(columns.column, columns.value, columns.run_id).where(columns.export == export)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else CursorRow(*row)
+
+    def reset_cursor(self, lease: Lease) -> None:
+        """Forget how far the export has got: its next run starts from the beginning."""
+        with self._fenced(lease) as connection:
+            connection.execute(delete(tables.cursor).where(tables.cursor.c.export == lease.export))
 
     def record_event(self, lease: Lease, event: Event) -> None:
         """Append an event; its fields are redacted."""
@@ -355,10 +391,16 @@ class StateStore:
             raise StateError(f"the state knows no run {run_id} of export {lease.export!r}")
         return row
 
-    def _update_run(self, lease: Lease, run_id: str, values: Mapping[str, object]) -> None:
+    def _update_run(
+        self, lease: Lease, run_id: str, values: Mapping[str, object], cursor: CursorRow | None = None
+    ) -> None:
         with self._fenced(lease) as connection:
             sequence = self._run_of(connection, lease, run_id).sequence
             connection.execute(update(tables.run).where(tables.run.c.sequence == sequence).values(**values))
+            if cursor is not None:
+                connection.execute(delete(tables.cursor).where(tables.cursor.c.export == lease.export))
+                row = {"export": lease.export, "advanced_at": datetime.now(UTC), **vars(cursor)}
+                connection.execute(insert(tables.cursor).values(row))
 
     def _runs(self, query: Select[Any]) -> list[RunRow]:
         with self._database.read() as connection:

@@ -24,7 +24,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 #: The version of the tables below; a change of them needs a migration (``database.MIGRATIONS``).
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _MYSQL: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
 _Name = String(255)
@@ -112,6 +112,8 @@ run = Table(
     Column("prefix", Text),
     Column("inputs", Text),
     Column("resumes", _Name),
+    # The columns of the result, as the manifest has them.
+    Column("columns", Text),
     Index("rivet_run_export", "export", "sequence"),
     sqlite_autoincrement=True,
     **_MYSQL,
@@ -144,6 +146,17 @@ chunk = Table(
     Column("bounds", Text, nullable=False),
     # The attempt whose parts are all committed; NULL while there is none.
     Column("attempt", Integer),
+    **_MYSQL,
+)
+
+cursor = Table(
+    "rivet_cursor",
+    metadata,
+    Column("export", _Name, primary_key=True),
+    Column("column", _Name, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("run_id", _Name, nullable=False),
+    Column("advanced_at", UtcTime, nullable=False),
     **_MYSQL,
 )
 

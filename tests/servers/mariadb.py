@@ -64,12 +64,16 @@ def mariadb_server() -> Iterator[Mariadb]:
     with private_directory("mariadb") as directory:
         server = Mariadb(host=HOST, port=0, user="rivet", password=new_password(), database="test")
         data = directory / "data"
+        # A server that starts deletes what others have left in a directory that they share, while they run or not.
+        temporary = directory / "tmp"
+        temporary.mkdir()
         user = ["--user=root"] if os.geteuid() == 0 else []  # without it the server refuses to run as root
         run_to_end(
             [
                 str(install),
                 "--no-defaults",
                 f"--datadir={data}",
+                f"--tmpdir={temporary}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
                 *user,
@@ -89,6 +93,7 @@ def mariadb_server() -> Iterator[Mariadb]:
                 str(program),
                 "--no-defaults",
                 f"--datadir={data}",
+                f"--tmpdir={temporary}",
                 f"--port={port}",
                 f"--socket={directory / 'socket'}",
                 f"--pid-file={directory / 'pid'}",

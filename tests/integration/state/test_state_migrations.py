@@ -10,8 +10,8 @@ import sqlalchemy
 from rivet_core.state import ChunkRow, PartRow, RunStart, open_state, tables
 from rivet_core.state.database import open_database
 
-#: What version 2 added.
-ADDED = {"rivet_run": ("prefix", "inputs", "resumes"), "rivet_part": ("checksums", "written_by")}
+#: What versions 2 and 3 added.
+ADDED = {"rivet_run": ("prefix", "inputs", "resumes", "columns"), "rivet_part": ("checksums", "written_by")}
 START = RunStart("orders_1", "orders", "full", "file:///out/", datetime(2026, 11, 22, tzinfo=UTC))
 PART = PartRow("part-000001.parquet", 1, 10, 100, "xxh3:0000000000000000", "v1")
 
@@ -20,6 +20,7 @@ def take_back_to_version_1(url: str, directory: Path) -> None:
     database = open_database(url, directory)
     with database.write() as connection:
         tables.chunk.drop(connection)
+        tables.cursor.drop(connection)
         for table, names in ADDED.items():
             for name in names:
                 connection.execute(sqlalchemy.text(f"ALTER TABLE {table} DROP COLUMN {name}"))

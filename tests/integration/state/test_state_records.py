@@ -40,6 +40,7 @@ def test_a_run_comes_back_as_it_was_recorded(store: StateStore) -> None:
     assert vars(running) == {
         **vars(START),
         "inputs": None,
+        "columns": None,
         "status": "running",
         "finished_at": None,
         "manifest_fingerprint": None,

@@ -79,7 +79,7 @@ def test_an_interrupt_exits_with_130(failing, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "No such command 'nonsense'"),
+        (["frobnicate"], "No such command 'frobnicate'"),
         (["plugins", "list", "--nonsense"], "No such option"),
         (["plugins", "list", "extra"], "unexpected extra argument"),
     ],

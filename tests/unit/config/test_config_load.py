@@ -87,7 +87,7 @@ def test_all_problems_at_once_in_the_order_of_the_file(load_text, tmp_path):
           - name: orders
             table: orders
             query: select 1
-            cursor_column: id
+            parallel: none
             compresion: zstd
             format: csv
             compression: zstd
@@ -95,7 +95,7 @@ def test_all_problems_at_once_in_the_order_of_the_file(load_text, tmp_path):
               id: int65
             destination: {type: s3, bucket: x}
           - name: orders
-            mode: incremental
+            mode: fast
             destination:
               type: bucket
               prefix: "{datum}"
@@ -107,7 +107,7 @@ def test_all_problems_at_once_in_the_order_of_the_file(load_text, tmp_path):
         (1, "source.type"),
         (2, "memory_budget"),
         (4, "exports[0]"),
-        (7, "exports[0].cursor_column"),
+        (7, "exports[0].parallel"),
         (8, "exports[0].compresion"),
         (10, "exports[0].compression"),
         (12, "exports[0].columns.id"),
@@ -137,13 +137,13 @@ def test_one_problem_is_the_message_and_its_hint_the_hint(load_text):
 @pytest.mark.parametrize(
     ("line", "field", "message", "hint"),
     [
-        ("mode: incremental", "mode", "not available in this release", "mode: full"),
-        ("mode: fast", "mode", "must be 'full' or 'chunked'", ""),
+        ("mode: fast", "mode", "must be 'full', 'chunked', 'incremental' or 'time_window'", ""),
         ("chunk_size: 0", "chunk_size", "greater than or equal to 1", ""),
         ("chunk_column: []", "chunk_column", "at least 1 item", ""),
-        ("quality: {row_count_min: 1}", "quality", "not available in this release", "leave it out"),
-        ("cursor_column: id", "cursor_column", "not available in this release", "leave it out"),
-        ("consistency: snapshot", "consistency", "per_chunk", ""),
+        ("quality: {row_count_min: -1}", "quality.row_count_min", "greater than or equal to 0", ""),
+        ("quality: {null_ratio_max: {note: 2}}", "quality.null_ratio_max.note", "less than or equal to 1", ""),
+        ("lag: soon", "lag", "is no duration", "15m"),
+        ("consistency: eventual", "consistency", "must be 'per_chunk' or 'snapshot'", ""),
         ("parallel: 0", "parallel", "greater than or equal to 1", ""),
         ("max_file_size: 0", "max_file_size", "size of at least one byte", "64MiB"),
         ("max_file_size: 5 parsecs", "max_file_size", "size of at least one byte", "64MiB"),
@@ -175,9 +175,12 @@ def test_one_wrong_field(problems_of, line, field, message, hint):
         ("chunk_size: 5", "chunk_size means nothing in mode full", "mode: chunked"),
         ("parallel: 2", "parallel means nothing in mode full", "mode: chunked"),
         ("{mode: chunked, chunk_size: 5, chunk_count: 2}", "chunk_size and chunk_count", "keep one"),
+        ("cursor_column: id", "cursor_column means nothing in mode full", "add mode: incremental"),
+        ("mode: incremental", "mode incremental needs cursor_column", "add cursor_column"),
+        ("mode: time_window", "mode time_window needs time_column and window_days", "add time_column"),
     ],
 )
-def test_chunks_that_make_no_sense(problems_of, lines, message, hint):
+def test_fields_that_do_not_go_with_the_mode(problems_of, lines, message, hint):
     added = lines.strip("{}").replace(", ", "\n    ")
     ((_, name, said, advice),) = problems_of(MINIMAL + f"    {added}\n")
     assert name == "exports[0]"

@@ -57,7 +57,7 @@ def test_valid_both_ways(schema, load_text, text):
         HEAD + DESTINATION + "    compression: brotli\n",
         HEAD + DESTINATION + "    format: avro\n",
         HEAD + DESTINATION + "    format: {type: csv, level: 3}\n",
-        HEAD + DESTINATION + "    mode: incremental\n",
+        HEAD + DESTINATION + "    mode: fast\n",
         HEAD + DESTINATION + "    max_file_size: big\n",
         HEAD + "    destination: {type: local}\n",
         HEAD + "    destination: {type: s3, bucket: b}\n",

@@ -16,6 +16,7 @@ from rivet_core.engine.chunks import Bounds, Chunk
 from rivet_core.engine.counters import Counters
 from rivet_core.engine.extract import PartTarget
 from rivet_core.engine.memory import MemoryPlan
+from rivet_core.engine.rows import RowSteps
 from rivet_core.engine.workers import extract_all
 from rivet_core.state import PartRow
 from rivet_local.destination import LocalDestination
@@ -38,14 +39,14 @@ def test_columns_that_change_after_the_look_are_one_clear_error(tmp_path: Path):
     config = SqlalchemyConfig(dialect="sqlite", database="shop.db")
     with closing(open_source(config, SourceContext(tmp_path))) as source:
         query = source.table_query("orders")
-        schema = source.describe(query).arrow()
+        rows = RowSteps(source.describe(query))
         with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
             connection.execute("ALTER TABLE orders ADD COLUMN price REAL")
         target = PartTarget(
             destination=LocalDestination(tmp_path / "out"),
             format=ParquetFormat(ParquetConfig()),
             suffix="parquet",
-            schema=schema,
+            rows=rows,
             memory=MemoryPlan.divide(256_000_000, None),
             max_file_size=None,
             write_empty=True,

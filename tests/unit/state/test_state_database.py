@@ -146,12 +146,13 @@ def test_a_database_of_an_older_release_is_migrated_step_by_step_and_once(
 
         return migrate
 
-    monkeypatch.setattr(tables, "SCHEMA_VERSION", 4)
-    monkeypatch.setattr(database, "MIGRATIONS", {3: add_column(3), 4: add_column(4)})
+    now = tables.SCHEMA_VERSION
+    monkeypatch.setattr(tables, "SCHEMA_VERSION", now + 2)
+    monkeypatch.setattr(database, "MIGRATIONS", {version: add_column(version) for version in (now + 1, now + 2)})
     for _ in range(2):
         with open_state(URL, file.parent) as store:
             assert [run.run_id for run in store.runs()] == ["orders_1"]
-    assert steps == [3, 4]
+    assert steps == [now + 1, now + 2]
 
 
 def test_a_failed_migration_changes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +160,9 @@ def test_a_failed_migration_changes_nothing(file: Path, monkeypatch: pytest.Monk
         connection.execute(sqlalchemy.text("DROP TABLE rivet_part"))
         connection.execute(sqlalchemy.text("SELECT * FROM missing"))
 
-    monkeypatch.setattr(tables, "SCHEMA_VERSION", 3)
-    monkeypatch.setattr(database, "MIGRATIONS", {3: fail})
+    following = tables.SCHEMA_VERSION + 1
+    monkeypatch.setattr(tables, "SCHEMA_VERSION", following)
+    monkeypatch.setattr(database, "MIGRATIONS", {following: fail})
     assert "lacks tables" in refusal(URL, file.parent).message
     monkeypatch.undo()
     with open_state(URL, file.parent) as store:

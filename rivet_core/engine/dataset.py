@@ -1,0 +1,141 @@
+"""Exports the rows of one run: from an export's configuration to the manifest of its next dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rivet_core.engine import plan
+from rivet_core.engine.certificate import build_manifest
+from rivet_core.engine.extract import PartTarget
+from rivet_core.engine.inputs import inputs_of
+from rivet_core.engine.memory import MemoryPlan
+from rivet_core.engine.recording import StateJournal
+from rivet_core.engine.rows import RowSteps
+from rivet_core.engine.selection import select
+from rivet_core.engine.workers import extract_all
+from rivet_core.state import ChunkRow
+
+if TYPE_CHECKING:
+    from rivet_core.api.format import Format
+    from rivet_core.api.source import Query, Source, SourceSchema
+    from rivet_core.config import Config, ExportConfig
+    from rivet_core.contract.manifest import Manifest
+    from rivet_core.engine.chunks import Bounds, ChunkPlan
+    from rivet_core.engine.counters import Counters
+    from rivet_core.engine.journal import Journal
+    from rivet_core.engine.prefix import PrefixView
+    from rivet_core.engine.store import CheckedDestination
+    from rivet_core.plugins import Registry
+    from rivet_core.state import Lease, PartRow, StateStore
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What a run takes over from an earlier one.
+
+    Attributes:
+        bounds: its chunks by number, in order; empty to plan them anew.
+        kept: the parts of the chunks that need not be read again, by the chunk's number.
+    """
+
+    bounds: Mapping[int, Bounds] = field(default_factory=dict)
+    kept: Mapping[int, Sequence[PartRow]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that has been recorded and is about to read.
+
+    Attributes:
+        params: values of the query's binds.
+        view: the prefix at the run's start.
+    """
+
+    config: Config
+    export: ExportConfig
+    registry: Registry
+    params: Mapping[str, str]
+    state: StateStore
+    lease: Lease
+    run_id: str
+    started_at: datetime
+    destination: CheckedDestination
+    view: PrefixView
+    journal: Journal
+    counters: Counters
+    reuse: Reuse = field(default_factory=Reuse)
+
+    @property
+    def workers(self) -> int:
+        """Chunks that are exported at the same time."""
+        return self.export.chunking.parallel if self.export.chunking else 1
+
+
+def export_rows(job: Job) -> Manifest:
+    """Read the rows of an export and write its parts; returns the manifest that lists them."""
+    export = job.export
+    with closing(plan.open_source(job.config, export, job.registry)) as source:
+        query = plan.build_query(source, export, job.params)
+        schema = source.describe(query)
+        job.journal.emit("source_described", columns=len(schema.columns))
+        job.counters.approximate_rows = source.approximate_rows(query)
+        format_ = plan.open_format(export, job.registry)
+        job.counters.phase = "planning"
+        selection = select(source, query, schema, export, job.reuse.bounds)
+        rows = RowSteps(schema, admit=selection.admit, exported_at=job.started_at if export.exported_at else None)
+        _record(job, selection.chunks, query, schema)
+        parts = _extract(job, source, selection.chunks, _target(job, format_, rows))
+        return build_manifest(
+            run_id=job.run_id,
+            export=export,
+            started_at=job.started_at,
+            destination_uri=job.destination.uri,
+            engine=source.engine_name,
+            table=query.table,
+            compression=format_.compression,
+            schema=rows.columns,
+            selection=selection,
+            parts=parts,
+        )
+
+
+def _target(job: Job, format_: Format, rows: RowSteps) -> PartTarget:
+    export = job.export
+    return PartTarget(
+        destination=job.destination,
+        format=format_,
+        suffix=export.format.spec.suffix,
+        rows=rows,
+        memory=MemoryPlan.divide(
+            job.config.memory_budget,
+            export.max_file_size,
+            workers=job.workers,
+            writer_bytes=job.destination.buffer_bytes,
+        ),
+        max_file_size=export.max_file_size,
+        write_empty=export.empty == "file",
+        journal=StateJournal(job.state, job.lease, job.run_id, job.journal),
+        counters=job.counters,
+    )
+
+
+def _extract(job: Job, source: Source, chunks: ChunkPlan, target: PartTarget) -> list[PartRow]:
+    first = 1 + max(job.view.highest_part_number(), job.state.highest_part(job.destination.uri))
+    return extract_all(source, chunks.chunks, target, first_number=first, parallel=job.workers, kept=job.reuse.kept)
+
+
+def _record(job: Job, chunks: ChunkPlan, query: Query, schema: SourceSchema) -> None:
+    """Keep the chunks in the state, so that a later run can resume this one; the kept ones are finished."""
+    kept = job.reuse.kept
+    rows = [
+        ChunkRow(chunk.number, chunk.bounds.to_json(), 1 if chunk.number in kept else None) for chunk in chunks.chunks
+    ]
+    # They count as the first attempt of this run.
+    parts = [replace(part, attempt=1) for written in kept.values() for part in written]
+    inputs = inputs_of(job.export, query, schema)
+    job.state.plan_chunks(job.lease, job.run_id, rows, parts, inputs=json.dumps(inputs))

@@ -1,0 +1,56 @@
+"""What an export's rows depend on: recorded with a run, so that only a run of the same export goes on with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rivet_core.api.errors import UsageError
+from rivet_core.contract.fingerprint import fingerprint
+from rivet_core.contract.types import schema_fingerprint
+
+if TYPE_CHECKING:
+    from rivet_core.api.source import Query, SourceSchema
+    from rivet_core.config import ExportConfig
+    from rivet_core.state import RunRow
+
+
+def inputs_of(export: ExportConfig, query: Query, schema: SourceSchema) -> dict[str, object]:
+    """Return what decides which rows there are and how they are written, without SQL and values.
+
+    A resume needs the same: parts of two different exports are no dataset.
+    """
+    chunking = export.chunking
+    text = json.dumps([query.text, {name: str(value) for name, value in query.params.items()}], sort_keys=True)
+    return {
+        "table": export.table,
+        "query": fingerprint(text.encode("utf-8", "surrogatepass")),
+        "columns": schema_fingerprint(schema.arrow()),
+        "mode": export.mode,
+        "chunk_column": list(chunking.columns) if chunking else None,
+        "chunk_size": chunking.size if chunking else None,
+        "chunk_count": chunking.count if chunking else None,
+        "chunk_by_days": chunking.days if chunking else None,
+        "format": export.format.spec.name,
+        "compression": str(getattr(export.format.model, "compression", "")),
+    }
+
+
+def refuse_changed_inputs(run: RunRow, inputs: Mapping[str, object]) -> None:
+    """Refuse to resume a run whose export was changed since.
+
+    Raises:
+        UsageError: names every difference.
+    """
+    before: dict[str, object] = json.loads(run.inputs or "{}")
+    differences = [
+        name if name in ("query", "columns") else f"{name} (was {before.get(name)}, is {now})"
+        for name, now in inputs.items()
+        if before.get(name) != now
+    ]
+    if before and differences:
+        raise UsageError(
+            f"the export was changed since the run {run.run_id} started: {', '.join(differences)}",
+            hint="change it back, or run without --resume to export everything anew",
+        )
