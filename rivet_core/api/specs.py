@@ -98,6 +98,7 @@ class AuthResolverSpec:
         selects_on: fields whose presence selects it; the fields of two resolvers in one configuration are refused.
         requires: fields that must be there with them.
         optional: fields that may be there.
+        files: those of its fields that name a file; the factory gets absolute paths.
         produces: kind of ``Credential``, or ``native``.
         factory: import string of ``(fields: Mapping[str, object], destination_type: str) -> Provider | NativeAuth``.
         default: used where no resolver's fields are present.
@@ -112,5 +113,6 @@ class AuthResolverSpec:
     factory: str
     requires: frozenset[str] = frozenset()
     optional: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()
     default: bool = False
     api: int = API_VERSION

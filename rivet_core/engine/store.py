@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from rivet_core.api.destination import (
@@ -22,8 +23,6 @@ from rivet_core.contract.fingerprint import Fingerprint
 from rivet_core.contract.keys import check_key
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rivet_core.api.auth import NativeAuth, Provider
     from rivet_core.config import DestinationChoice
     from rivet_core.plugins import Registry
@@ -148,20 +147,25 @@ def open_unchecked(
     choice: DestinationChoice, registry: Registry, base_dir: Path, *, upload_bytes: int | None = None
 ) -> object:
     """Call the factory of the plugin that a configuration names and return what it returns, whatever that is."""
-    context = DestinationContext(base_dir=base_dir, auth=_open_auth(choice, registry))
+    context = DestinationContext(base_dir=base_dir, auth=_open_auth(choice, registry, base_dir))
     if upload_bytes is not None:
         context = replace(context, upload_bytes=upload_bytes)
     factory = cast("Callable[[object, DestinationContext], object]", registry.load(choice.spec, "factory"))
     return factory(choice.model, context)
 
 
-def _open_auth(choice: DestinationChoice, registry: Registry) -> Provider | NativeAuth | None:
+def _open_auth(choice: DestinationChoice, registry: Registry, base_dir: Path) -> Provider | NativeAuth | None:
     if choice.auth is None:
         return None
     factory = cast(
         "Callable[[Mapping[str, object], str], Provider | NativeAuth]", registry.load(choice.auth.resolver, "factory")
     )
-    return factory(choice.auth.fields, choice.spec.type)
+    files = {
+        name: str(base_dir.absolute() / Path(str(value)).expanduser())
+        for name, value in choice.auth.fields.items()
+        if name in choice.auth.resolver.files
+    }
+    return factory({**choice.auth.fields, **files}, choice.spec.type)
 
 
 def read_object(destination: Destination, key: str, *, limit: int) -> tuple[bytes, ObjectInfo] | None:

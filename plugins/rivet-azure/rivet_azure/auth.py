@@ -51,7 +51,7 @@ def sas_token(fields: Mapping[str, object], destination_type: str) -> StaticProv
         identity = f"the shared access signature in {variable}"
         provider: StaticProvider | RefreshingProvider = StaticProvider(_sas(secret.reveal(), str(variable)), identity)
     else:
-        path = Path(str(fields["sas_token_file"])).expanduser()
+        path = Path(str(fields["sas_token_file"]))
         identity = f"the shared access signature in {path}"
         provider = RefreshingProvider(lambda: _sas(_read(path), str(path)), identity)
     provider.get()

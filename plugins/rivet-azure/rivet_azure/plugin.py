@@ -50,6 +50,7 @@ def rivet_auth_resolvers() -> list[AuthResolverSpec]:
             summary="A shared access signature, from the environment or from a file that may be replaced",
             selects_on=frozenset({"sas_token_env", "sas_token_file"}),
             requires=_ACCOUNT,
+            files=frozenset({"sas_token_file"}),
             produces="sas",
             factory="rivet_azure.auth:sas_token",
         ),

@@ -34,7 +34,7 @@ def from_file(fields: Mapping[str, object], destination_type: str) -> NativeAuth
     Raises:
         ConfigError: the file cannot be read, or is none of these kinds.
     """
-    return _load(Path(str(fields["credentials_file"])).expanduser(), "credentials_file")
+    return _load(Path(str(fields["credentials_file"])), "credentials_file")
 
 
 def from_environment(fields: Mapping[str, object], destination_type: str) -> NativeAuth:

@@ -39,6 +39,7 @@ def rivet_auth_resolvers() -> list[AuthResolverSpec]:
             destinations=_GCS,
             summary="A credentials file of Google Cloud, such as a service account's key",
             selects_on=frozenset({"credentials_file"}),
+            files=frozenset({"credentials_file"}),
             produces="native",
             factory="rivet_gcs.auth:from_file",
         ),

@@ -27,8 +27,9 @@ from rivet_gcs.auth import from_environment, from_file
 from rivet_gcs.config import GcsConfig
 from rivet_gcs.destination import GcsDestination, open_gcs
 from servers.certificate import new_certificate
+from servers.connect_proxy import ConnectProxy
 from servers.gcs import GcsServer
-from servers.google_tokens import EMAIL, OAUTH_HOST, ConnectProxy, TokenService, token_service
+from servers.google_tokens import EMAIL, OAUTH_HOST, TokenService, token_service
 from servers.http_proxy import HttpProxy
 from servers.http_rules import Answer, Exchange
 from servers.process import HOST

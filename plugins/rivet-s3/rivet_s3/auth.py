@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -15,6 +16,18 @@ from rivet_core.api.providers import StaticProvider, secret_from_environment
 from rivet_s3.login_errors import login_errors, place_of
 
 _NAMES: Final = {"access_key": "access_key_env", "secret_key": "secret_key_env", "session_token": "session_token_env"}
+
+
+def open_session(profile: str | None) -> botocore.session.Session:
+    """Return a session of the SDK that knows the region as every other AWS SDK does.
+
+    The one for Python ignores ``AWS_REGION``, and its logins by STS would go to another partition of AWS.
+    """
+    session = botocore.session.Session(profile=profile)
+    region = os.environ.get("AWS_REGION")
+    if region:
+        session.set_config_variable("region", region)
+    return session
 
 
 def keys_from_environment(fields: Mapping[str, object], destination_type: str) -> StaticProvider:
@@ -77,7 +90,7 @@ class SdkCredentials:
         """
         with login_errors(self.profile):
             try:
-                found = botocore.session.Session(profile=self.profile).get_credentials()
+                found = open_session(self.profile).get_credentials()
             except ProfileNotFound as error:
                 raise ConfigError(
                     f"there is no AWS profile {self.profile or 'of the name in AWS_PROFILE'}",

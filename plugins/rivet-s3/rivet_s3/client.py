@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3.session
-import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
@@ -18,7 +16,7 @@ from botocore.loaders import Loader
 
 from rivet_core.api import ConfigError, NativeAuth, Provider
 from rivet_core.api.object_store import refuse_plain_http
-from rivet_s3.auth import SdkCredentials
+from rivet_s3.auth import SdkCredentials, open_session
 from rivet_s3.logs import redact_logs
 from rivet_s3.signing import KeySource, ProviderKeys, SdkKeys, Signer
 
@@ -79,7 +77,7 @@ def open_client(config: S3Config, login: Login, *, connections: int) -> Any:
     """
     redact_logs()
     try:
-        session = botocore.session.Session(profile=login.profile)
+        session = open_session(login.profile)
         _check_authority(session)
         session.register_component("data_loader", _service_models())
         if login.signer is not None:
@@ -141,7 +139,7 @@ def _addressing_style(config: S3Config) -> str:
 
 
 def _region(config: S3Config, session: Any) -> str:
-    found = config.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    found = config.region or session.get_config_variable("region")
     if found:
         return str(found)
     if config.endpoint:

@@ -13,7 +13,7 @@ import pytest
 
 from rivet_core.api import ConfigError, CredentialsExpired, NativeAuth, PermissionDenied
 from rivet_core.testing import AuthHarness, AuthSuite
-from rivet_s3.auth import default_chain, profile
+from rivet_s3.auth import default_chain, open_session, profile
 from servers.http_proxy import HttpProxy
 from servers.http_rules import Answer, Exchange
 from servers.s3 import S3Keys
@@ -83,6 +83,12 @@ class TestAnonymous(AuthSuite):
         return AuthHarness(
             fields={"allow_anonymous": True}, secrets=lambda: [], refused={"allow_anonymous": "yes, please"}
         )
+
+
+def test_logins_go_to_the_region_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_REGION", "cn-north-1")
+    assert open_session(None).create_client("sts").meta.endpoint_url == "https://sts.cn-north-1.amazonaws.com.cn"
 
 
 def test_an_empty_environment_is_one_clear_error() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from servers.certificate import Certificate, new_certificate
-from servers.google_tokens import ConnectProxy
+from servers.connect_proxy import ConnectProxy
 from servers.http_proxy import HttpProxy
 from servers.process import HOST, free_port
 from servers.seaweedfs import SeaweedFS
