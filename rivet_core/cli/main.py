@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "run": ("rivet_core.cli.run", "run", "Export tables and queries."),
     "validate": ("rivet_core.cli.validate", "validate", "Verify what was exported, without touching the source."),
     "clean": ("rivet_core.cli.clean", "clean", "Remove old quarantine and unfinished uploads."),
+    "state": ("rivet_core.cli.state", "state", "Show and reset what is remembered between runs."),
     "doctor": ("rivet_core.cli.doctor", "doctor", "Check the source, the destinations and the plugins."),
     "plugins": ("rivet_core.cli.plugins_list", "plugins", "Show what is installed."),
     "schema": ("rivet_core.cli.schema_cmd", "schema", "Print JSON Schemas of rivet.yaml and of the manifest."),

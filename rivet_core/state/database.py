@@ -93,10 +93,13 @@ class Database:
 
     Args:
         url: SQLAlchemy URL with its driver; SQLite names a file.
+
+    Attributes:
+        location: the URL without its password and options; a SQLite file by its path.
     """
 
     def __init__(self, url: URL) -> None:
-        self._shown = _shown(url)
+        self.location = _shown(url)
         self._engine = _create_engine(url)
         self._reader = self._engine.execution_options(**{_READ_ONLY: True})
 
@@ -146,7 +149,7 @@ class Database:
         found = connection.scalar(select(tables.schema.c.version))
         if found is not None and found > tables.SCHEMA_VERSION:
             raise StateError(
-                f"the state database {self._shown} has schema {found}; this release knows {tables.SCHEMA_VERSION}",
+                f"the state database {self.location} has schema {found}; this release knows {tables.SCHEMA_VERSION}",
                 hint="a newer rivet-core wrote it: upgrade this installation, or name another database in `state.url`",
             )
         return found
@@ -160,7 +163,7 @@ class Database:
         wait = {"seconds": LOCK_WAIT_SECONDS}
         if connection.scalar(text("SELECT GET_LOCK('rivet_schema', :seconds)"), wait) != 1:
             raise StateError(
-                f"another process is changing the tables of the state database {self._shown}",
+                f"another process is changing the tables of the state database {self.location}",
                 hint="run the command again when it has finished",
             )
         connection.commit()
@@ -175,7 +178,7 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error, UnicodeError, OSError) as error:
-            raise _state_error(error, self._shown) from error
+            raise _state_error(error, self.location) from error
 
 
 def open_database(url: Secret | str, base_dir: Path) -> Database:

@@ -173,6 +173,17 @@ def acquire(
     return Lease(database, export, taken)
 
 
+def holder(database: Database, export: str) -> LeaseInfo | None:
+    """Return who holds the lease of an export; ``None`` if it is free, or its owner is known to be dead."""
+    with database.read() as connection:
+        row = connection.execute(_select(export)).one_or_none()
+    if row is None or row.pid is None:
+        return None
+    alive = _owner_alive(row)
+    gone = alive is False or (alive is None and row.now - row.heartbeat >= LEASE_SECONDS)
+    return None if gone else _info(row)
+
+
 def _select(export: str) -> Select[Any]:
     return select(table, database_clock().label("now")).where(table.c.export == export)
 

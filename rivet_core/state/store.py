@@ -165,6 +165,11 @@ class StateStore:
     ) -> None:
         self.close()
 
+    @property
+    def location(self) -> str:
+        """Where the database is: its URL without password and options, a file by its path."""
+        return self._database.location
+
     def close(self) -> None:
         """Close the connections; leases are released before."""
         self._database.close()
@@ -187,6 +192,10 @@ class StateStore:
             LeaseHeld: a living process on this host holds it, or one elsewhere renewed it or has time left.
         """
         return leases.acquire(self._database, export, wait_seconds=wait_seconds, on_wait=on_wait)
+
+    def lease_holder(self, export: str) -> LeaseInfo | None:
+        """Return the living process that holds the lease of an export, as far as this host can tell."""
+        return leases.holder(self._database, export)
 
     def start_run(self, lease: Lease, start: RunStart) -> None:
         """Record a run as ``running``; older unfinished runs of the export become ``abandoned``."""

@@ -21,7 +21,14 @@ from servers.process import free_port
 from servers.proxy import FaultProxy, Reset
 
 RUNS = (("run", "--debug"), ("run", "--json", "--debug", "--validate", "--summary-output", "summary.json"))
-COMMANDS = (*RUNS, ("validate", "--json", "--debug"), ("doctor", "--debug"), ("doctor", "--json"))
+COMMANDS = (
+    *RUNS,
+    ("validate", "--json", "--debug"),
+    ("doctor", "--debug"),
+    ("doctor", "--json"),
+    ("state", "show", "--debug"),
+    ("state", "show", "--json"),
+)
 #: What the tests themselves write the secret to.
 INPUTS = {"rivet.yaml", "database.url"}
 
