@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from rivet_core.cli.options import common_options, export_option, prefix_options
+from rivet_core.cli.per_export import PrefixFlags, as_json, report_each, select_stores
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rivet_core.cli.output import Output, TextOutput
-    from rivet_core.config import Config, ExportConfig
+    from rivet_core.config import ExportConfig
     from rivet_core.engine.clean import CleanReport, Item
     from rivet_core.engine.result import ErrorReport
-    from rivet_core.plugins import Registry
-
-logger = logging.getLogger(__name__)
 
 _MAX_DAYS = 36500
 
@@ -58,64 +54,31 @@ def clean(
     Lists it only, unless --execute is given. Datasets, and whatever Rivet has not put there, are never touched. An
     export that is being run is refused with exit code 5; what cannot be removed is named, and the exit code is 1.
     """
-    from rivet_core.api.errors import UsageError
     from rivet_core.config import load
+    from rivet_core.engine.clean import clean_export
     from rivet_core.engine.result import overall_exit_code
     from rivet_core.plugins import load_registry
 
     registry = load_registry()
     loaded = load(config, registry)
-    exports = [export for export in loaded.select(names) if export.destination.spec.kind == "store"]
-    if not exports:
-        raise UsageError("a stream leaves nothing that could be cleaned", hint="select an export into a store")
-    if prefix is not None and len(exports) > 1:
-        raise UsageError(f"--prefix cannot be the prefix of {len(exports)} exports", hint="select one with -e NAME")
+    flags = PrefixFlags(day, run_id, prefix)
+    exports = select_stores(loaded, names, flags, refusal="a stream leaves nothing that could be cleaned")
     older_than = timedelta(days=days)
-    reports = {
-        export.name: _clean(
-            loaded, export, registry, older_than, execute=execute, day=day, run_id=run_id, prefix=prefix
-        )
-        for export in exports
-    }
+
+    def clean_one(export: ExportConfig) -> CleanReport:
+        choice = flags.choose(loaded, export)
+        return clean_export(loaded, export, registry, choice, older_than=older_than, execute=execute)
+
+    reports = report_each(exports, clean_one)
     code = overall_exit_code(report.exit_code for report in reports.values())
     document = {
         "executed": execute,
         "older_than_days": days,
-        "reports": [_as_json(name, report) for name, report in reports.items()],
+        "reports": as_json(reports),
         "exit_code": code,
     }
     output.report(document, lambda text: _render(reports, days, text))
     ctx.exit(code)
-
-
-def _clean(
-    config: Config,
-    export: ExportConfig,
-    registry: Registry,
-    older_than: timedelta,
-    *,
-    execute: bool,
-    day: date | None,
-    run_id: str | None,
-    prefix: str | None,
-) -> CleanReport | ErrorReport:
-    """Clean one prefix; one that cannot be is a result, so that the others are cleaned all the same."""
-    from rivet_core.engine import plan
-    from rivet_core.engine.clean import clean_export
-    from rivet_core.engine.result import error_report
-
-    try:
-        choice = plan.choose_prefix(config, export, day=day, run_id=run_id, prefix=prefix)
-        return clean_export(config, export, registry, choice, older_than=older_than, execute=execute)
-    except Exception as error:
-        logger.debug("not cleaned", exc_info=True)
-        return error_report(error, export.name)
-
-
-def _as_json(name: str, report: CleanReport | ErrorReport) -> dict[str, object]:
-    from rivet_core.engine.result import ErrorReport
-
-    return {"export": name, "error": asdict(report)} if isinstance(report, ErrorReport) else report.to_json()
 
 
 def _render(reports: Mapping[str, CleanReport | ErrorReport], days: int, text: TextOutput) -> None:

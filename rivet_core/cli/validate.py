@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from rivet_core.cli.options import common_options, export_option, prefix_options
+from rivet_core.cli.per_export import PrefixFlags, as_json, report_each, select_stores
 
 if TYPE_CHECKING:
     from rivet_core.cli.output import Output, Style, TextOutput
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from rivet_core.engine.result import ErrorReport
     from rivet_core.engine.verify import Depth, VerifyReport
     from rivet_core.plugins import Registry
-
-logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -72,28 +69,16 @@ def validate(
     from rivet_core.api.errors import UsageError
     from rivet_core.cli.output import make_output
     from rivet_core.config import load
-    from rivet_core.engine.result import ErrorReport, overall_exit_code
+    from rivet_core.engine.result import overall_exit_code
     from rivet_core.plugins import load_registry
 
     registry = load_registry()
     loaded = load(config, registry)
-    exports = [export for export in loaded.select(names) if export.destination.spec.kind == "store"]
-    if not exports:
-        raise UsageError("a stream cannot be validated: its bytes are gone", hint="select an export into a store")
-    if prefix is not None and len(exports) > 1:
-        raise UsageError(f"--prefix cannot be the prefix of {len(exports)} exports", hint="select one with -e NAME")
-    reports = {
-        export.name: _verify(loaded, export, registry, depth, day=day, run_id=run_id, prefix=prefix)
-        for export in exports
-    }
-    code = overall_exit_code(map(_exit_code, reports.values()))
-    document = {
-        "reports": [
-            {"export": name, "error": asdict(report)} if isinstance(report, ErrorReport) else report.to_json()
-            for name, report in reports.items()
-        ],
-        "exit_code": code,
-    }
+    flags = PrefixFlags(day, run_id, prefix)
+    exports = select_stores(loaded, names, flags, refusal="a stream cannot be validated: its bytes are gone")
+    reports = report_each(exports, lambda export: _verify(loaded, export, registry, depth, flags))
+    code = overall_exit_code(report.exit_code for report in reports.values())
+    document = {"reports": as_json(reports), "exit_code": code}
     if form == "json":
         output = make_output(as_json=True)
     if output_file is None:
@@ -109,42 +94,20 @@ def validate(
     ctx.exit(code)
 
 
-def _verify(
-    config: Config,
-    export: ExportConfig,
-    registry: Registry,
-    depth: Depth,
-    *,
-    day: date | None,
-    run_id: str | None,
-    prefix: str | None,
-) -> VerifyReport | ErrorReport:
-    """Verify one prefix; one that cannot be found or read is a result, so that the others are verified all the same."""
+def _verify(config: Config, export: ExportConfig, registry: Registry, depth: Depth, flags: PrefixFlags) -> VerifyReport:
     from rivet_core.engine import plan
-    from rivet_core.engine.result import error_report
     from rivet_core.engine.store import open_store
     from rivet_core.engine.verify import verify_store
 
-    try:
-        choice = plan.choose_prefix(config, export, day=day, run_id=run_id, prefix=prefix)
-        found = plan.resolve_destination(export, choice)
-        with closing(open_store(found, registry, config.base_dir)) as destination:
-            return verify_store(
-                destination,
-                export=export.name,
-                depth=depth,
-                rehash=found.spec.capabilities.rehash_on_validate,
-                format_of=lambda name: plan.open_named_format(name, export, registry),
-            )
-    except Exception as error:
-        logger.debug("no verdict", exc_info=True)
-        return error_report(error, export.name)
-
-
-def _exit_code(report: VerifyReport | ErrorReport) -> int:
-    from rivet_core.engine.result import ErrorReport
-
-    return report.exit_code if isinstance(report, ErrorReport) else report.verdict.exit_code
+    found = plan.resolve_destination(export, flags.choose(config, export))
+    with closing(open_store(found, registry, config.base_dir)) as destination:
+        return verify_store(
+            destination,
+            export=export.name,
+            depth=depth,
+            rehash=found.spec.capabilities.rehash_on_validate,
+            format_of=lambda name: plan.open_named_format(name, export, registry),
+        )
 
 
 def _render(reports: Mapping[str, VerifyReport | ErrorReport], text: TextOutput) -> None:

@@ -74,6 +74,11 @@ class VerifyReport:
     checks: tuple[PartCheck, ...] = ()
 
     @property
+    def exit_code(self) -> int:
+        """That of the verdict."""
+        return self.verdict.exit_code
+
+    @property
     def proofs(self) -> dict[str, int]:
         """How many parts were proven by what, the most frequent first."""
         return dict(Counter(check.proof for check in self.checks if check.proof is not None).most_common())
