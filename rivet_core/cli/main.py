@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COMMANDS: Final = {
     "run": ("rivet_core.cli.run", "run", "Export tables and queries."),
     "validate": ("rivet_core.cli.validate", "validate", "Verify what was exported, without touching the source."),
+    "reconcile": ("rivet_core.cli.reconcile", "reconcile", "Compare what was exported with the source."),
     "clean": ("rivet_core.cli.clean", "clean", "Remove old quarantine and unfinished uploads."),
     "state": ("rivet_core.cli.state", "state", "Show and reset what is remembered between runs."),
     "doctor": ("rivet_core.cli.doctor", "doctor", "Check the source, the destinations and the plugins."),

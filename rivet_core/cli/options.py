@@ -72,6 +72,25 @@ def prefix_options(command: F) -> F:
     )(command)
 
 
+def report_options(command: F) -> F:
+    """Add where a report goes; the command gets ``form`` (``pretty`` or ``json``) and ``output_file: Path | None``."""
+    command = click.option(
+        "-o",
+        "--output-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Write the report to a file instead.",
+    )(command)
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["pretty", "json"]),
+        default="pretty",
+        show_default=True,
+        help="json is the same as --json.",
+    )(command)
+
+
 def _day(ctx: click.Context, param: click.Parameter, value: str | None) -> date | None:
     try:
         return None if value is None else date.fromisoformat(value)

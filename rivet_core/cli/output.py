@@ -11,7 +11,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Final, Literal, Self
 
 import click
@@ -142,6 +142,32 @@ def printable(text: str) -> str:
     'part\\\\x1b[2J'
     """
     return redact(text).translate(_CONTROL)
+
+
+def write_report(
+    output: Output,
+    document: Mapping[str, object],
+    render: Callable[[TextOutput], None],
+    *,
+    as_json: bool,
+    file: Path | None,
+) -> None:
+    """Print a command's report, or write it to a file.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    output = make_output(as_json=True) if as_json else output
+    if file is None:
+        output.report(document, render)
+        return
+    try:
+        with file.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+            output.to(stream).report(document, render)
+    except OSError as error:
+        from rivet_core.api.errors import UsageError
+
+        raise UsageError(f"cannot write {file}: {error.strerror}", hint="choose another file for the report") from error
 
 
 def uses_colour(stream: IO[str]) -> bool:

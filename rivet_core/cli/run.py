@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="With --resume: also where a dataset is published at the prefix.")
 @click.option("--dry-run", is_flag=True, help="With --resume: print what would be kept and written, and stop.")
 @click.option("--validate", is_flag=True, help="Verify each dataset after it is published.")
+@click.option("--reconcile", is_flag=True, help="Count the rows of the source after that, and compare.")
 @click.option(
     "--summary-output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -42,6 +43,7 @@ def run(
     force: bool,
     dry_run: bool,
     validate: bool,
+    reconcile: bool,
     summary_output: Path | None,
 ) -> None:
     """Export tables and queries.
@@ -63,7 +65,9 @@ def run(
     exports = loaded.select(names)
     if any(export.destination.spec.kind == "stream" for export in exports):
         output = output.to(sys.stderr)
-    options = RunOptions(parse_params(params), validate=validate, resume=resume, force=force, dry_run=dry_run)
+    options = RunOptions(
+        parse_params(params), validate=validate, reconcile=reconcile, resume=resume, force=force, dry_run=dry_run
+    )
     results = run_exports(loaded, exports, registry, options, show_progress)
     codes = [result.exit_code for result in results]
     document = {"runs": [result.to_json() for result in results], "exit_code": overall_exit_code(codes)}
@@ -101,6 +105,8 @@ def _render(results: list[RunResult], text: TextOutput) -> None:
         _render_resume(result, text)
         if result.validation is not None:
             text.line(f"  validation: {result.validation['verdict']}")
+        if result.reconciliation is not None:
+            text.line(f"  reconciliation: {result.reconciliation['result']}")
         for what, keys in (
             ("quarantined", result.quarantined),
             ("deleted", result.deleted),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from rivet_core.cli.options import common_options, export_option, prefix_options
+from rivet_core.cli.options import common_options, export_option, prefix_options, report_options
 from rivet_core.cli.per_export import PrefixFlags, as_json, report_each, select_stores
 
 if TYPE_CHECKING:
@@ -32,21 +32,7 @@ if TYPE_CHECKING:
     help="light: manifest and marker. parts: also size and content of every part, and untracked objects."
     " full: also read every part, count its rows and compare its schema.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["pretty", "json"]),
-    default="pretty",
-    show_default=True,
-    help="json is the same as --json.",
-)
-@click.option(
-    "-o",
-    "--output-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write the report to a file instead.",
-)
+@report_options
 @common_options
 @click.pass_context
 def validate(
@@ -66,8 +52,7 @@ def validate(
 
     The exit code is the highest of the exports': 0 if the data may be used, 3 if not, 1 if a prefix cannot be read.
     """
-    from rivet_core.api.errors import UsageError
-    from rivet_core.cli.output import make_output
+    from rivet_core.cli.output import write_report
     from rivet_core.config import load
     from rivet_core.engine.result import overall_exit_code
     from rivet_core.plugins import load_registry
@@ -79,18 +64,7 @@ def validate(
     reports = report_each(exports, lambda export: _verify(loaded, export, registry, depth, flags))
     code = overall_exit_code(report.exit_code for report in reports.values())
     document = {"reports": as_json(reports), "exit_code": code}
-    if form == "json":
-        output = make_output(as_json=True)
-    if output_file is None:
-        output.report(document, lambda text: _render(reports, text))
-    else:
-        try:
-            with output_file.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                output.to(file).report(document, lambda text: _render(reports, text))
-        except OSError as error:
-            raise UsageError(
-                f"cannot write {output_file}: {error.strerror}", hint="choose another file for the report"
-            ) from error
+    write_report(output, document, lambda text: _render(reports, text), as_json=form == "json", file=output_file)
     ctx.exit(code)
 
 

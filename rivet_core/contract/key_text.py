@@ -16,12 +16,21 @@ KeyValue = int | str | bytes | Decimal | date | datetime | UUID
 _KINDS: Final[Mapping[type, str]] = MappingProxyType(
     {int: "int", str: "text", bytes: "bytes", Decimal: "decimal", date: "date", datetime: "datetime", UUID: "uuid"}
 )
+
+
+def _decimal(text: str) -> Decimal:
+    """Parse what ``to_text`` writes: never an exponent, whose few letters may stand for a billion digits."""
+    if "e" in text.lower():
+        raise ValueError(text)
+    return Decimal(text)
+
+
 _PARSERS: Final[Mapping[str, Callable[[str], KeyValue]]] = MappingProxyType(
     {
         "int": int,
         "text": str,
         "bytes": bytes.fromhex,
-        "decimal": Decimal,
+        "decimal": _decimal,
         "date": date.fromisoformat,
         "datetime": datetime.fromisoformat,
         "uuid": UUID,

@@ -36,7 +36,8 @@ MAX_CHUNKS: Final = 100_000
 _LOW: Final = "rivet_low_"
 _HIGH: Final = "rivet_high_"
 _SIZE: Final = "rivet_size"
-_Key = tuple[KeyValue, ...]
+#: One value for each column of the key, as the driver gives them.
+Key = tuple[KeyValue, ...]
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Bounds:
     ``nulls`` are the rows without a key, and no others.
     """
 
-    low: _Key | None = None
-    high: _Key | None = None
+    low: Key | None = None
+    high: Key | None = None
     nulls: bool = False
 
     def to_json(self) -> str:
@@ -76,11 +77,11 @@ class Bounds:
         )
 
 
-def _described(key: _Key | None) -> list[tuple[str, str]] | None:
+def _described(key: Key | None) -> list[tuple[str, str]] | None:
     return None if key is None else [(kind_of(value), to_text(value)) for value in key]
 
 
-def _restored(stored: list[tuple[str, str]] | None) -> _Key | None:
+def _restored(stored: list[tuple[str, str]] | None) -> Key | None:
     return None if stored is None else tuple(from_text(kind, text) for kind, text in stored)
 
 
@@ -116,12 +117,12 @@ def plan_chunks(source: Source, query: Query, schema: SourceSchema, chunking: Ch
     """
     columns = chunking.columns or _primary_key(source, query)
     nullable = _check_key(columns, schema)
-    cutter = _Cutter(source, query, columns)
+    cutter = Cutter(source, query, columns)
     if chunking.days is not None:
         highs = cutter.by_days(chunking.days)
     else:
         highs = cutter.by_rows(chunking.size or cutter.size_for(chunking.count or 1))
-    lows: list[_Key | None] = [None, *highs]
+    lows: list[Key | None] = [None, *highs]
     bounds = [Bounds(low, high) for low, high in zip(lows, highs, strict=False)] or [Bounds()]
     if nullable and highs:
         bounds.append(Bounds(nulls=True))
@@ -136,7 +137,7 @@ def plan_chunks(source: Source, query: Query, schema: SourceSchema, chunking: Ch
 def restore_chunks(source: Source, query: Query, chunking: Chunking, bounds: Mapping[int, Bounds]) -> ChunkPlan:
     """Return the plan of an earlier run of the same query, from the bounds that it has recorded by number."""
     columns = chunking.columns or _primary_key(source, query)
-    cutter = _Cutter(source, query, columns)
+    cutter = Cutter(source, query, columns)
     chunks = tuple(cutter.chunk(number, bound) for number, bound in bounds.items())
     return ChunkPlan(columns, chunks, cutter.smallest() if len(columns) == 1 else None)
 
@@ -180,7 +181,7 @@ def _check_key(columns: Sequence[str], schema: SourceSchema) -> bool:
     return bool(nullable)
 
 
-class _Cutter:
+class Cutter:
     """Asks a query for its keys.
 
     Args:
@@ -218,9 +219,9 @@ class _Cutter:
         ((rows,),) = self._fetch("SELECT COUNT(*) FROM ({}) AS rivet_rows")
         return max(1, -(-int(str(rows)) // count))
 
-    def by_rows(self, size: int) -> list[_Key]:
+    def by_rows(self, size: int) -> list[Key]:
         """Return the last key of every ``size`` rows, and the largest key."""
-        last = self._outermost("MAX", "DESC")
+        last = self.largest()
         if last is None:
             return []
         # The upper bound is a parameter: keys that arrive meanwhile are beyond the plan.
@@ -236,12 +237,12 @@ class _Cutter:
         # Rows with equal keys cannot be parted: they are one chunk, however many they are.
         return list(dict.fromkeys([*map(self._key, rows), last]))
 
-    def by_days(self, days: int) -> list[_Key]:
+    def by_days(self, days: int) -> list[Key]:
         """Return the last instants of periods of ``days`` days from the first day on, and the largest key."""
         ((first, last),) = self._fetch(f"SELECT MIN({self._keys}), MAX({self._keys}) FROM ({{}}) AS rivet_days")
         if last is None:
             return []
-        highs: list[_Key] = []
+        highs: list[Key] = []
         day = _day_of(first, self._columns[0])
         end = _day_of(last, self._columns[0])
         if (end - day).days // days >= MAX_CHUNKS:
@@ -250,12 +251,24 @@ class _Cutter:
             highs.append((_last_before(day, last),))
         return [*highs, (self._key([last])[0],)]
 
+    def count(self, bounds: Bounds) -> int:
+        """Return how many rows are within bounds."""
+        query = self.chunk(1, bounds).query
+        text = single_statement(query.text, self._source.engine.dialect.name)
+        counting = wrap(text, "SELECT COUNT(*) FROM (", ") AS rivet_count")
+        ((rows,),) = self._source.fetch(Query(counting, query.params))
+        return int(str(rows))
+
+    def largest(self) -> Key | None:
+        """Return the largest key, in the values of the driver."""
+        return self._outermost("MAX", "DESC")
+
     def smallest(self) -> KeyValue | None:
         """Return the smallest key of one column."""
         first = self._outermost("MIN", "ASC")
         return None if first is None else first[0]
 
-    def _outermost(self, function: str, order: str) -> _Key | None:
+    def _outermost(self, function: str, order: str) -> Key | None:
         """Return the first key in an order; ``function`` finds it by an index alone, where the type has it."""
         if len(self._columns) == 1:
             try:
@@ -272,7 +285,7 @@ class _Cutter:
         )
         return self._key(rows[0]) if rows else None
 
-    def _key(self, row: Sequence[object]) -> _Key:
+    def _key(self, row: Sequence[object]) -> Key:
         values = row[: len(self._columns)]
         for name, value in zip(self._columns, values, strict=True):
             try:
@@ -281,7 +294,7 @@ class _Cutter:
                 raise QueryError(f"{name}: {error}", hint="choose another chunk_column, or mode: full") from None
         return tuple(values)  # type: ignore[arg-type]  # kind_of has refused everything else
 
-    def _beyond(self, key: _Key, sign: str, name: str, *, inclusive: bool = False) -> str:
+    def _beyond(self, key: Key, sign: str, name: str, *, inclusive: bool = False) -> str:
         """Compare the key with a bound, column by column as tuples are; written out, for not all engines do it fast."""
         last = len(key) - 1
         terms = []
@@ -294,7 +307,7 @@ class _Cutter:
         # The first column alone is what an index is searched by.
         return f"{self._quoted[0]} {sign}= ${{{name}0}} AND ({' OR '.join(f'({term})' for term in terms)})"
 
-    def _binds(self, name: str, key: _Key) -> dict[str, object]:
+    def _binds(self, name: str, key: Key) -> dict[str, object]:
         return {f"{name}{position}": value for position, value in enumerate(key)}
 
     def _fetch(self, template: str, params: dict[str, object] | None = None) -> Sequence[Sequence[object]]:

@@ -50,6 +50,7 @@ class RunResult:
         quarantined: part names that were moved aside after the commit point.
         untracked: names at the prefix that are in no manifest and not ours to move.
         validation: the report of ``--validate``.
+        reconciliation: what ``--reconcile`` counted.
         resumes: the run that this one resumed.
         decisions: what became of each part and each chunk of that run.
     """
@@ -71,6 +72,7 @@ class RunResult:
     untracked: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     validation: dict[str, object] | None = None
+    reconciliation: dict[str, object] | None = None
     resumes: str | None = None
     decisions: list[dict[str, object]] = field(default_factory=list)
     error: ErrorReport | None = None

@@ -22,6 +22,7 @@ from rivet_core.engine.journal import Journal
 from rivet_core.engine.memory import MemoryPlan
 from rivet_core.engine.prefix import look
 from rivet_core.engine.publish import Baseline, Publisher
+from rivet_core.engine.reconcile import count_dataset
 from rivet_core.engine.recover import Recovery, find_unfinished, recover, refuse_published
 from rivet_core.engine.result import ErrorReport, RunResult, error_report, timestamp
 from rivet_core.engine.store import open_store
@@ -52,6 +53,7 @@ class RunOptions:
     Attributes:
         params: values of the query's binds.
         validate: verify the dataset after it is published.
+        reconcile: count the rows of the source after that and compare.
         resume: go on with the newest run that ended before it was published.
         force: with ``resume``, also where a dataset is published.
         dry_run: with ``resume``, decide and do nothing.
@@ -59,6 +61,7 @@ class RunOptions:
 
     params: Mapping[str, str] = field(default_factory=dict)
     validate: bool = False
+    reconcile: bool = False
     resume: bool = False
     force: bool = False
     dry_run: bool = False
@@ -75,7 +78,8 @@ def run_exports(
     """
     plan.check_params(config, exports, registry, options.params)
     if any(export.destination.spec.kind == "stream" for export in exports):
-        return [run_stream(config, exports, registry, options.params, watch, validate=options.validate)]
+        check = options.validate or options.reconcile
+        return [run_stream(config, exports, registry, options.params, watch, validate=check)]
     results = []
     with open_state(config.state_url, config.base_dir) as state:
         for export in exports:
@@ -172,6 +176,8 @@ class ExportRun:
             self._tidy(work, todo, rehash=claimed.rehash_on_validate)
             if self._options.validate:
                 self._validate(destination, rehash=claimed.rehash_on_validate)
+            if self._options.reconcile:
+                self._reconcile(work.journal, content)
 
     def _open_journal(self, lease: Lease, destination: CheckedDestination) -> Journal:
         journal = Journal(
@@ -353,6 +359,22 @@ class ExportRun:
                 f"the published dataset does not verify: {report.verdict.value}",
                 hint="another process may be changing the prefix; `rivet validate` names what is wrong",
             )
+        self._result.status = "succeeded"
+
+    def _reconcile(self, journal: Journal, content: Manifest) -> None:
+        """Count the rows of the source; a dataset that was to be compared and differs is no success."""
+        self.counters.phase = "reconciling"
+        self._result.status = "failed"
+        with closing(plan.open_source(self._config, self._export, self._registry)) as source:
+            counted = count_dataset(source, plan.build_query(source, self._export, self._options.params), content)
+        self._result.reconciliation = counted.to_json()
+        if counted.result == "mismatch":
+            raise TrustError(
+                f"the published dataset does not agree with the source: {counted.reason}",
+                hint="rows may have come or gone since they were read; `rivet reconcile` says where they differ",
+            )
+        if counted.result == "unknown":
+            journal.warn(f"the dataset could not be compared with the source: {counted.reason}")
         self._result.status = "succeeded"
 
     def _finish(

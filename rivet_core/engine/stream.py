@@ -36,7 +36,8 @@ def _check_stream(exports: tuple[ExportConfig, ...], *, validate: bool) -> Expor
         )
     if validate:
         raise UsageError(
-            "a stream cannot be validated: its bytes are gone", hint="leave --validate out, or export to a store"
+            "a stream cannot be validated: its bytes are gone",
+            hint="leave --validate and --reconcile out, or export to a store",
         )
     return exports[0]
 

@@ -95,7 +95,7 @@ def test_keys_of_two_columns(tmp_path: Path, keys: set[tuple[int, str]], size: i
 
 
 @SEVERAL_TIMES
-@given(keys=st.lists(DATES, max_size=20), days=st.integers(30, 400_000), with_time=st.booleans())
+@given(keys=st.lists(DATES, max_size=20), days=st.integers(40, 400_000), with_time=st.booleans())
 def test_days(tmp_path: Path, keys: list[str], days: int, with_time: bool):
     keys = [f"{key} 23:59:59" for key in keys] if with_time else keys
     table = Table(tmp_path / "db", "a DATE NOT NULL, b TEXT, n INTEGER", [(key, None) for key in keys])

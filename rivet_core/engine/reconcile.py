@@ -1,0 +1,302 @@
+"""The verb ``reconcile``: compares what a prefix holds with what the source has now. Writes nothing.
+
+It goes by the certified manifest alone: the ranges of its chunks say which rows each part stands for. Counts are one
+``COUNT(*)`` for each partition; ``content`` compares the rows themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from rivet_core.api.errors import TrustError
+from rivet_core.contract.fingerprint import fingerprint
+from rivet_core.contract.partitions import Partition, partitions
+from rivet_core.contract.reconciliation import PartitionReport, ReconcileReport, Result, overall
+from rivet_core.contract.verdict import Verdict, judge
+from rivet_core.engine import plan
+from rivet_core.engine.prefix import look, read_success
+from rivet_core.engine.proof import prove_part
+from rivet_core.engine.ranges import Ranges, count_all
+from rivet_core.engine.store import open_store
+
+if TYPE_CHECKING:
+    from rivet_core.api.destination import Destination
+    from rivet_core.api.source import Query, Source, SourceSchema
+    from rivet_core.config import Config, ExportConfig
+    from rivet_core.contract.manifest import Manifest, Part
+    from rivet_core.engine.plan import PrefixChoice
+    from rivet_core.engine.prefix import PrefixView
+    from rivet_core.plugins import Registry
+
+logger = logging.getLogger(__name__)
+
+# A dataset that is replaced while it is compared is compared anew; no prefix is replaced this often for long.
+_ATTEMPTS: Final = 3
+_ASKING_WORKERS: Final = 8
+_VERSIONS: Final = (
+    "an incremental dataset keeps every version of a row, and rows that the source has lost: counts tell nothing"
+)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The rows of the source and of a dataset.
+
+    Attributes:
+        source_rows: ``None`` if they cannot be compared.
+        reason: why not, or how they differ.
+    """
+
+    rows: int
+    source_rows: int | None
+    reason: str = ""
+
+    @property
+    def result(self) -> Result:
+        """Whether they are as many."""
+        if self.source_rows is None:
+            return "unknown"
+        return "match" if self.rows == self.source_rows else "mismatch"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the facts as JSON-able values."""
+        return {"result": self.result, **asdict(self)}
+
+
+def difference(rows: int, source_rows: int | None) -> str:
+    """Return what two different counts say; empty for equal ones."""
+    if source_rows is None or source_rows == rows:
+        return ""
+    return f"the source has {source_rows} rows, the dataset {rows}"
+
+
+def count_dataset(source: Source, query: Query, manifest: Manifest) -> Counted:
+    """Compare the number of rows of a dataset with the source's, as far up the key as the dataset reaches.
+
+    Raises:
+        SourceError: the source failed.
+    """
+    comparison = Comparison(source, query, source.describe(query), manifest)
+    if comparison.incomparable:
+        return Counted(manifest.row_count, None, comparison.incomparable)
+    try:
+        found = comparison.count_reached()
+        return Counted(manifest.row_count, found, difference(manifest.row_count, found))
+    except ValueError as error:
+        return Counted(manifest.row_count, None, str(error))
+
+
+class Comparison:
+    """A certified dataset beside the query that it came from.
+
+    Args:
+        schema: the columns of the query now.
+
+    Attributes:
+        partitions: those of the dataset, in the order of the key.
+        columns: the key that they are ranges of; empty for none.
+        incomparable: why counts tell nothing at all; empty where they do.
+    """
+
+    def __init__(self, source: Source, query: Query, schema: SourceSchema, manifest: Manifest) -> None:
+        self.source = source
+        self.query = query
+        self.manifest = manifest
+        nullable = {column.name for column in schema.columns if column.nullable}
+        self.columns: tuple[str, ...] = next((part.range.columns for part in manifest.parts if part.range), ())
+        self.partitions = partitions(manifest, nulls=not nullable.isdisjoint(self.columns))
+        self.incomparable = self._why_not({column.name for column in schema.columns})
+        self._ranges: Ranges | None = None
+
+    def count(self, partition: Partition) -> int:
+        """Return how many rows of the source belong to a partition.
+
+        Raises:
+            ValueError: its bounds are no values of the source's key.
+            SourceError: the source failed.
+        """
+        if partition.range is None:
+            return count_all(self.source, self.query)
+        return self.ranges.count(partition.range)
+
+    def count_reached(self) -> int:
+        """Return how many rows of the source belong to any partition; those that arrived beyond them do not.
+
+        Raises:
+            ValueError: the bounds are no values of the source's key.
+        """
+        beyond = self.partitions[-1].range
+        if self.partitions[-1].kind != "beyond" or beyond is None:
+            return count_all(self.source, self.query)
+        keyed = self.ranges.count(beyond.model_copy(update={"low": None, "high": beyond.low}))
+        return keyed + sum(self.count(partition) for partition in self.partitions if partition.kind == "nulls")
+
+    def rows_of(self, partition: Partition) -> Query | None:
+        """Return the query of a partition's rows; ``None`` if the source can have none.
+
+        Raises:
+            ValueError: its bounds are no values of the source's key.
+        """
+        return self.query if partition.range is None else self.ranges.query(partition.range)
+
+    @property
+    def ranges(self) -> Ranges:
+        """The ranges of the key; the source is asked once for what kind of values it has.
+
+        Raises:
+            QueryError: values that can bound no range.
+        """
+        if self._ranges is None:
+            self._ranges = Ranges(self.source, self.query, self.columns)
+        return self._ranges
+
+    def _why_not(self, names: set[str]) -> str:
+        if self.manifest.source.extraction.strategy == "incremental":
+            return _VERSIONS
+        gone = [name for name in self.columns if name not in names]
+        return f"the source has no column {', '.join(gone)} any more" if gone else ""
+
+
+def reconcile_export(
+    config: Config,
+    export: ExportConfig,
+    registry: Registry,
+    choice: PrefixChoice,
+    params: Mapping[str, str],
+    *,
+    content: bool = False,
+    rehash: bool = False,
+) -> ReconcileReport:
+    """Compare what is certified at a prefix with the source.
+
+    Args:
+        content: compare rows, not only their number.
+        rehash: read every part where the store keeps no checksum, as ``rivet validate`` does.
+
+    Raises:
+        TrustError: nothing is certified at the prefix, or it was tampered with.
+        RivetError: source or destination failed.
+    """
+    found = plan.resolve_destination(export, choice)
+    reread = rehash and found.spec.capabilities.rehash_on_validate
+    with (
+        closing(open_store(found, registry, config.base_dir)) as destination,
+        closing(plan.open_source(config, export, registry)) as source,
+    ):
+        query = plan.build_query(source, export, params)
+        for _ in range(_ATTEMPTS):
+            view = look(destination)
+            reconciliation = _Reconciliation(destination, view, source, query, export.name, reread=reread)
+            report = reconciliation.report(content=content)
+            if report.result == "match" or not _replaced(destination, view):
+                break
+        return report
+
+
+def certified_dataset(destination: Destination, view: PrefixView) -> Manifest | None:
+    """Return the dataset that is certified at a prefix; ``None`` for a legacy run, of which nothing is known.
+
+    Raises:
+        TrustError: the prefix has no dataset, or contradicts itself.
+    """
+    verdict = judge(view.control.facts(view.listing, parts_failed=False))
+    if verdict.exit_code != 0:
+        raise TrustError(
+            f"{destination.uri} holds no certified dataset: {verdict.value}, {verdict.meaning}",
+            hint="`rivet validate` says more; `rivet run` exports it anew",
+        )
+    return None if verdict is Verdict.LEGACY_RUN else view.control.certified
+
+
+def manifest_fingerprint(view: PrefixView) -> str | None:
+    """Return the fingerprint of the certified manifest."""
+    key = view.control.certified_key
+    return None if key is None else fingerprint(view.manifests[key].control.data)
+
+
+def _replaced(destination: Destination, view: PrefixView) -> bool:
+    now = read_success(destination)
+    return (now.data if now else None) != (view.success.data if view.success else None)
+
+
+@dataclass(frozen=True)
+class _Reconciliation:
+    destination: Destination
+    view: PrefixView
+    source: Source
+    query: Query
+    export: str
+    reread: bool
+
+    def report(self, *, content: bool) -> ReconcileReport:
+        manifest = certified_dataset(self.destination, self.view)
+        facts = {
+            "export": self.export,
+            "resolved_prefix": self.destination.uri,
+            "checked_at": datetime.now(UTC),
+            "compared": "content" if content else "counts",
+        }
+        if manifest is None:
+            reason = "there are files without a manifest: nothing says which rows they hold"
+            return ReconcileReport(**facts, result="unknown", reason=reason)
+        comparison = Comparison(self.source, self.query, self.source.describe(self.query), manifest)
+        damaged = self._damaged_parts(manifest)
+        found = [self._count(comparison, partition, damaged) for partition in comparison.partitions]
+        found = [item for item in found if item.kind != "beyond" or item.source_rows]
+        inside = [item for item in found if item.kind != "beyond"]
+        counts = [item.source_rows for item in inside if item.source_rows is not None]
+        return ReconcileReport(
+            **facts,
+            run_id=manifest.run_id,
+            manifest_fingerprint=manifest_fingerprint(self.view),
+            key=comparison.columns,
+            result=overall(item.result for item in inside),
+            reason=comparison.incomparable,
+            rows=manifest.row_count,
+            source_rows=sum(counts) if len(counts) == len(inside) else None,
+            partitions=tuple(found),
+        )
+
+    def _damaged_parts(self, manifest: Manifest) -> dict[str, str]:
+        """Return what is wrong with parts, by path."""
+
+        def check(part: Part) -> tuple[str, str]:
+            found = self.view.listing.get(part.path)
+            finding = prove_part(self.destination, part, found, reread=self.reread).finding
+            return part.path, {"same": "", "missing": "is missing"}.get(finding, f"is damaged: {finding}")
+
+        with ThreadPoolExecutor(_ASKING_WORKERS, thread_name_prefix="rivet-reconcile") as pool:
+            return {path: problem for path, problem in pool.map(check, manifest.committed_parts()) if problem}
+
+    def _count(self, comparison: Comparison, partition: Partition, damaged: Mapping[str, str]) -> PartitionReport:
+        source_rows, reason = None, comparison.incomparable
+        if not reason:
+            try:
+                source_rows = comparison.count(partition)
+            except ValueError as error:
+                reason = str(error)
+        result: Result = "unknown"
+        if partition.kind == "beyond":
+            reason = reason or "they arrived after the run, and the next one has them"
+        elif source_rows is not None:
+            reason = difference(partition.rows, source_rows)
+            result = "mismatch" if reason else "match"
+        problems = [f"{part.path} {damaged[part.path]}" for part in partition.parts if part.path in damaged]
+        if problems:
+            result, reason = "mismatch", "; ".join([*problems, *filter(None, [reason])])
+        return PartitionReport(
+            number=partition.number,
+            kind=partition.kind,
+            range=partition.range,
+            parts=tuple(part.path for part in partition.parts),
+            rows=partition.rows,
+            source_rows=source_rows,
+            result=result,
+            reason=reason,
+        )

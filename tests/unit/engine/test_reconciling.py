@@ -1,0 +1,221 @@
+"""Datasets beside their source: what matches, what does not, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rivet_core.api import TrustError
+from rivet_core.contract.reconciliation import ReconcileReport
+from rivet_core.engine.plan import PrefixChoice
+from rivet_core.engine.reconcile import reconcile_export
+from unit.engine.shop import Shop
+
+ROWS = 1000
+CHUNKED = "{name: orders, table: orders, mode: chunked, %s, destination: {type: local, path: out}}"
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    shop = Shop(tmp_path)
+    shop.source("DROP TABLE orders", "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)")
+    shop.source(
+        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) "
+        "INSERT INTO orders SELECT i, 'note ' || i FROM n"
+    )
+    shop.configure(CHUNKED % "chunk_size: 100")
+    return shop
+
+
+def reconcile(shop: Shop, **options: Any) -> ReconcileReport:
+    config = shop.config
+    choice = PrefixChoice(datetime.now(UTC).date())
+    return reconcile_export(config, config.exports[0], shop.registry, choice, {}, **options)
+
+
+def results(report: ReconcileReport) -> dict[int, str]:
+    """What is no match, by the partition's number."""
+    return {item.number: item.result for item in report.partitions if item.result != "match"}
+
+
+def test_what_was_just_exported_matches(shop: Shop):
+    shop.publish()
+    report = reconcile(shop)
+    assert (report.result, report.rows, report.source_rows) == ("match", ROWS, ROWS)
+    assert [item.kind for item in report.partitions] == ["range"] * 10
+    assert [item.source_rows for item in report.partitions] == [100] * 10
+    assert report.key == ("id",)
+    assert report.exit_code == 0
+
+
+def test_the_state_is_not_needed_and_nothing_is_written(shop: Shop):
+    shop.publish()
+    (shop.directory / ".rivet_state.db").unlink()
+    before = {path: path.stat().st_mtime_ns for path in shop.directory.rglob("*")}
+    assert reconcile(shop).result == "match"
+    assert {path: path.stat().st_mtime_ns for path in shop.directory.rglob("*")} == before
+
+
+def test_rows_that_came_and_went_are_found_in_their_range(shop: Shop):
+    shop.publish()
+    shop.source("DELETE FROM orders WHERE id IN (150, 151)", "INSERT INTO orders VALUES (-5, 'late')")
+    report = reconcile(shop)
+    assert (report.result, report.exit_code, report.source_rows) == ("mismatch", 3, ROWS - 1)
+    assert results(report) == {1: "mismatch", 2: "mismatch"}
+    assert report.partitions[0].reason == "the source has 101 rows, the dataset 100"
+
+
+def test_rows_beyond_the_dataset_are_no_mismatch(shop: Shop):
+    shop.publish()
+    shop.source("INSERT INTO orders VALUES (5000, 'new'), (5001, 'new')")
+    report = reconcile(shop)
+    assert (report.result, report.source_rows) == ("match", ROWS)
+    assert [(item.kind, item.source_rows) for item in report.partitions[-2:]] == [("range", 100), ("beyond", 2)]
+
+
+def test_rows_where_there_were_none_are_a_mismatch(shop: Shop):
+    shop.source("CREATE TABLE days (day DATE NOT NULL, n INTEGER)")
+    shop.source("INSERT INTO days VALUES ('2026-01-01', 1), ('2026-01-02', 2), ('2026-01-09', 3)")
+    shop.configure(CHUNKED.replace("table: orders", "table: days") % "chunk_column: day, chunk_by_days: 1")
+    shop.publish()
+    report = reconcile(shop)
+    assert [item.kind for item in report.partitions] == ["range", "range", "gap", "range"]
+    assert report.result == "match"
+    shop.source("INSERT INTO days VALUES ('2026-01-05', 4)")
+    report = reconcile(shop)
+    assert results(report) == {3: "mismatch"}
+    assert report.partitions[2].parts == ()
+
+
+def test_rows_without_a_key_are_a_partition(shop: Shop):
+    shop.source("CREATE TABLE visits (at TEXT, n INTEGER)")
+    shop.source("INSERT INTO visits VALUES ('2026-01-01', 1), ('2026-01-02', 2)")
+    shop.configure(CHUNKED.replace("table: orders", "table: visits") % "chunk_column: at, chunk_size: 1")
+    shop.publish()
+    assert reconcile(shop).partitions[-1].kind == "nulls"
+    assert reconcile(shop).result == "match"
+    shop.source("INSERT INTO visits VALUES (NULL, 3)")
+    assert results(reconcile(shop)) == {3: "mismatch"}
+    assert shop.run(reconcile=True).reconciliation == {"result": "match", "rows": 3, "source_rows": 3, "reason": ""}
+    report = reconcile(shop)
+    assert (report.result, report.partitions[-1].rows) == ("match", 1)
+
+
+def test_keys_of_several_columns(shop: Shop):
+    shop.source("CREATE TABLE lines (a INTEGER NOT NULL, b TEXT NOT NULL, PRIMARY KEY (a, b))")
+    shop.source(*(f"INSERT INTO lines VALUES ({n % 3}, 'b{n}')" for n in range(20)))
+    shop.configure(CHUNKED.replace("table: orders", "table: lines") % "chunk_size: 6")
+    shop.publish()
+    assert reconcile(shop).result == "match"
+    shop.source("DELETE FROM lines WHERE a = 1 AND b = 'b10'", "INSERT INTO lines VALUES (9, 'x')")
+    report = reconcile(shop)
+    assert [item.result for item in report.partitions].count("mismatch") == 1
+    assert report.partitions[-1].kind == "beyond"
+
+
+def test_a_table_that_was_emptied(shop: Shop):
+    shop.publish()
+    shop.source("DELETE FROM orders")
+    report = reconcile(shop)
+    assert (report.result, report.source_rows) == ("mismatch", 0)
+    assert set(results(report).values()) == {"mismatch"}
+
+
+@pytest.mark.parametrize("mode", ["full", "chunked"])
+@pytest.mark.parametrize("empty", ["file", "skip"])
+def test_an_empty_dataset(shop: Shop, mode: str, empty: str):
+    shop.source("DELETE FROM orders")
+    destination = "{type: local, path: out}"
+    shop.configure(f"{{name: orders, table: orders, mode: {mode}, empty: {empty}, destination: {destination}}}")
+    shop.publish()
+    assert (reconcile(shop).result, reconcile(shop).source_rows) == ("match", 0)
+    shop.source("INSERT INTO orders VALUES (1, 'first')")
+    assert reconcile(shop).result == "mismatch"
+
+
+def test_a_dataset_of_one_part(shop: Shop):
+    shop.configure("{name: orders, table: orders, destination: {type: local, path: out}}")
+    shop.publish()
+    report = reconcile(shop)
+    assert [item.kind for item in report.partitions] == ["whole"]
+    assert report.result == "match"
+    shop.source("DELETE FROM orders WHERE id = 1")
+    assert reconcile(shop).result == "mismatch"
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_part_that_is_not_there_as_it_was_written(shop: Shop, damage: str):
+    shop.publish()
+    part = shop.out / "part-000004.parquet"
+    if damage == "missing":
+        part.unlink()
+    else:
+        part.write_bytes(part.read_bytes()[:-7])
+    report = reconcile(shop)
+    assert results(report) == {4: "mismatch"}
+    assert f"part-000004.parquet is {damage}" in report.partitions[3].reason
+
+
+def test_a_bound_that_is_no_value_of_the_key(shop: Shop):
+    shop.publish()
+    shop.source("CREATE TABLE again (id TEXT PRIMARY KEY, note TEXT)", "INSERT INTO again VALUES ('x', 'y')")
+    shop.source("DROP TABLE orders", "CREATE TABLE orders (id DATE PRIMARY KEY, note TEXT)")
+    shop.source("INSERT INTO orders VALUES (x'00ff', 'bytes')")
+    report = reconcile(shop)
+    assert (report.result, report.exit_code) == ("unknown", 0)
+    assert "is no bytes" in report.partitions[0].reason
+
+
+def test_a_key_that_is_gone_is_no_match(shop: Shop):
+    shop.publish()
+    shop.source("ALTER TABLE orders RENAME COLUMN id TO number")
+    report = reconcile(shop)
+    assert (report.result, report.reason) == ("unknown", "the source has no column id any more")
+
+
+@pytest.mark.parametrize("prefix", ["nothing", "unfinished", "tampered"])
+def test_a_prefix_without_a_dataset_is_refused(shop: Shop, prefix: str):
+    if prefix != "nothing":
+        shop.publish()
+        (shop.out / ("_SUCCESS" if prefix == "unfinished" else "manifest.json")).write_bytes(b"{}")
+    with pytest.raises(TrustError, match="holds no certified dataset"):
+        reconcile(shop)
+
+
+def test_files_without_a_manifest_are_unknown(shop: Shop):
+    shop.out.mkdir()
+    (shop.out / "old.parquet").write_bytes(b"PAR1")
+    report = reconcile(shop)
+    assert (report.result, report.exit_code) == ("unknown", 0)
+    assert "without a manifest" in report.reason
+
+
+def test_a_run_reconciles_what_it_has_published(shop: Shop):
+    shop.source("INSERT INTO orders VALUES (2000, 'x')")
+    result = shop.run(reconcile=True)
+    assert result.error is None
+    assert result.reconciliation == {"result": "match", "rows": ROWS + 1, "source_rows": ROWS + 1, "reason": ""}
+
+
+def test_a_run_that_does_not_agree_with_the_source_fails_and_stays_published(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    from rivet_core.engine.run import ExportRun
+
+    tidy = ExportRun._tidy
+
+    def meanwhile(*args: Any, **kwargs: Any) -> None:
+        tidy(*args, **kwargs)
+        shop.source("DELETE FROM orders WHERE id = 500", "INSERT INTO orders VALUES (9000, 'later')")
+
+    monkeypatch.setattr(ExportRun, "_tidy", meanwhile)
+    result = shop.run(reconcile=True)
+    assert result.error is not None
+    assert (result.status, result.exit_code, result.error.code) == ("failed", 3, "R601")
+    assert "the source has 999 rows, the dataset 1000" in result.error.message
+    assert result.error.hint.startswith("its dataset was published before that")
+    assert json.loads((shop.out / "manifest.json").read_bytes())["row_count"] == ROWS
