@@ -47,6 +47,7 @@ REMEDIES: Mapping[str, str] = {
     "R305": "Copy the `columns:` block of the hint into the export, or choose other types.",
     "R306": "Correct the value, give its column another type, or choose a policy under `types:`.",
     "R307": "Install the extra that the hint names.",
+    "R308": "Change the query or the table back, or accept the columns with `on_schema_drift: warn` for one run.",
     "R401": "Read the store's own message; run again if it was a passing failure.",
     "R402": "Something else removed the object; `rivet validate` says what is missing.",
     "R403": "Grant this user reading, writing, listing and deleting below the prefix.",
@@ -60,6 +61,7 @@ REMEDIES: Mapping[str, str] = {
     "R501": "Give the column another type, choose another format, or export the damaged part again.",
     "R601": "Do not load the dataset. `rivet validate` names what is wrong; run the export again.",
     "R602": "As for R601. If a newer Rivet wrote it, upgrade `rivet-core`.",
+    "R603": "Correct the data, or the gates under `quality:`; nothing was published. Run again without `--resume`.",
     "R701": "Read why it was refused; nothing was changed.",
     "R702": "Wait for the other run to end, or stop it.",
     "R703": "The other run's dataset is certified; run again to publish on top of it.",
@@ -83,6 +85,10 @@ def configuration() -> Iterator[str]:
     yield from fields_table(export, definitions)
     yield "\n### types\n"
     yield from fields_table(definitions["TypesSection"], definitions)
+    yield "\n### quality\n"
+    yield from fields_table(definitions["QualitySection"], definitions)
+    yield "\n### meta_columns\n"
+    yield from fields_table(definitions["MetaColumnsSection"], definitions)
     for title, field in (
         ("source", schema["properties"]["source"]),
         ("destination", export["properties"]["destination"]),

@@ -13,7 +13,8 @@
     │   ├── QueryError              R304  exit 2   the database refuses the query, missing table
     │   ├── TypeMappingError        R305  exit 2   a column has no lossless mapping
     │   ├── ValueRefused            R306  exit 3   a value that cannot be written without loss
-    │   └── DriverMissing           R307  exit 2   the database driver is not installed
+    │   ├── DriverMissing           R307  exit 2   the database driver is not installed
+    │   └── SchemaDrift             R308  exit 4   the columns differ from those of the last run
     ├── DestinationError            R401  exit 1   the store failed
     │   ├── NotFound                R402  exit 1
     │   ├── PermissionDenied        R403  exit 1
@@ -26,7 +27,8 @@
     │   └── StorageFull             R410  exit 1
     ├── FormatError                 R501  exit 1   data that the format cannot hold or read
     ├── TrustError                  R601  exit 3   the prefix does not keep its promise
-    │   └── ManifestInvalid         R602  exit 3
+    │   ├── ManifestInvalid         R602  exit 3
+    │   └── QualityFailed           R603  exit 3   the rows fail a quality gate
     ├── SafetyError                 R701  exit 5   refused by a safety gate
     │   ├── LeaseHeld               R702  exit 5
     │   └── LostRace                R703  exit 5   another writer published first
@@ -60,9 +62,11 @@ __all__ = [
     "PermissionDenied",
     "PluginError",
     "PreconditionFailed",
+    "QualityFailed",
     "QueryError",
     "RivetError",
     "SafetyError",
+    "SchemaDrift",
     "SourceDenied",
     "SourceError",
     "SourceUnavailable",
@@ -187,6 +191,13 @@ class DriverMissing(SourceError):
     exit_code = 2
 
 
+class SchemaDrift(SourceError):
+    """The columns differ from those of the last run, and the export refuses that; nothing was read."""
+
+    code = "R308"
+    exit_code = 4
+
+
 class DestinationError(RivetError):
     """The destination failed. Plugins map every SDK error to this family, once."""
 
@@ -278,6 +289,12 @@ class ManifestInvalid(TrustError):
     """The bytes are no valid manifest of a version that this release reads."""
 
     code = "R602"
+
+
+class QualityFailed(TrustError):
+    """The rows fail a quality gate; nothing was published."""
+
+    code = "R603"
 
 
 class SafetyError(RivetError):

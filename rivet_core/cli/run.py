@@ -103,6 +103,7 @@ def _render(results: list[RunResult], text: TextOutput) -> None:
         else:
             text.line(f"{result.export}: {result.status} {took}", "bad")
         _render_resume(result, text)
+        _render_policies(result, text)
         if result.validation is not None:
             text.line(f"  validation: {result.validation['verdict']}")
         if result.reconciliation is not None:
@@ -116,6 +117,16 @@ def _render(results: list[RunResult], text: TextOutput) -> None:
                 text.line(f"  {what}: {', '.join(keys)}", "faint")
         if result.error is not None:
             text.error(result.error)
+
+
+def _render_policies(result: RunResult, text: TextOutput) -> None:
+    for gate in result.quality:
+        about = " ".join(str(gate[name]) for name in ("gate", "column") if gate[name] is not None)
+        verdict = "passed" if gate["passed"] else "failed"
+        text.line(f"  quality: {about}: {gate['measure']:.6g}, limit {gate['limit']:.6g}: {verdict}")
+    if result.schema_drift:
+        changes = ", ".join(f"{item['column']} ({item['change']})" for item in result.schema_drift)
+        text.line(f"  changed columns: {changes}")
 
 
 def _render_resume(result: RunResult, text: TextOutput) -> None:

@@ -158,6 +158,12 @@ class QualitySection(Section):
     )
     unique_columns: list[Text] = Field(default=[], description="Columns of which each has no value twice.")
 
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a gate."""
+        counted = self.row_count_min is not None or self.row_count_max is not None
+        return counted or bool(self.null_ratio_max or self.unique_columns)
+
 
 class MetaColumnsSection(Section):
     """Columns that Rivet adds to the rows."""

@@ -10,14 +10,14 @@ from rivet_core import __version__
 from rivet_core.contract.manifest import (
     MANIFEST_VERSION,
     WRITER_NAME,
-    Column,
     Manifest,
     ManifestDestination,
     ManifestSource,
     Part,
     Writer,
 )
-from rivet_core.contract.types import schema_fingerprint, type_name
+from rivet_core.contract.types import schema_fingerprint
+from rivet_core.engine.drift import columns_of
 
 if TYPE_CHECKING:
     from rivet_core.api.source import SourceSchema, TableName
@@ -69,15 +69,7 @@ def build_manifest(
         format=export.format.spec.name,
         compression=compression,
         schema_fingerprint=schema_fingerprint(schema.arrow()),
-        columns=tuple(
-            Column(
-                name=column.name,
-                type=type_name(column.type),
-                nullable=column.nullable,
-                source_type=column.source_type,
-            )
-            for column in schema.columns
-        ),
+        columns=columns_of(schema),
         row_count=sum(part.rows for part in parts),
         part_count=len(parts),
         parts=tuple(

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from rivet_core.engine import plan
 from rivet_core.engine.certificate import build_manifest
+from rivet_core.engine.drift import columns_of, columns_to_json, compare, describe, earlier_columns, refuse_drift
 from rivet_core.engine.extract import PartTarget
 from rivet_core.engine.inputs import inputs_of
 from rivet_core.engine.memory import MemoryPlan
+from rivet_core.engine.quality import Gates, refuse_failed
 from rivet_core.engine.recording import StateJournal
-from rivet_core.engine.rows import RowSteps
+from rivet_core.engine.rows import RowSteps, dataset_columns
 from rivet_core.engine.selection import select
 from rivet_core.engine.workers import extract_all
 from rivet_core.state import ChunkRow
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from rivet_core.engine.counters import Counters
     from rivet_core.engine.journal import Journal
     from rivet_core.engine.prefix import PrefixView
+    from rivet_core.engine.result import RunResult
     from rivet_core.engine.store import CheckedDestination
     from rivet_core.plugins import Registry
     from rivet_core.state import Lease, PartRow, StateStore
@@ -54,6 +57,7 @@ class Job:
     Attributes:
         params: values of the query's binds.
         view: the prefix at the run's start.
+        result: what is reported of the run.
     """
 
     config: Config
@@ -68,6 +72,7 @@ class Job:
     view: PrefixView
     journal: Journal
     counters: Counters
+    result: RunResult
     reuse: Reuse = field(default_factory=Reuse)
 
     @property
@@ -82,14 +87,20 @@ def export_rows(job: Job) -> Manifest:
     with closing(plan.open_source(job.config, export, job.registry)) as source:
         query = plan.build_query(source, export, job.params)
         schema = source.describe(query)
+        columns = dataset_columns(schema, exported_at=export.exported_at)
         job.journal.emit("source_described", columns=len(schema.columns))
-        job.counters.approximate_rows = source.approximate_rows(query)
-        format_ = plan.open_format(export, job.registry)
-        job.counters.phase = "planning"
-        selection = select(source, query, schema, export, job.reuse.bounds)
-        rows = RowSteps(schema, admit=selection.admit, exported_at=job.started_at if export.exported_at else None)
-        _record(job, selection.chunks, query, schema)
-        parts = _extract(job, source, selection.chunks, _target(job, format_, rows))
+        _compare_columns(job, columns)
+        with Gates(
+            export.quality, columns.arrow(), memory_budget=job.config.memory_budget, workers=job.workers
+        ) as gates:
+            job.counters.approximate_rows = source.approximate_rows(query)
+            format_ = plan.open_format(export, job.registry)
+            job.counters.phase = "planning"
+            selection = select(source, query, schema, export, job.reuse.bounds)
+            rows = RowSteps(schema, admit=selection.admit, exported_at=job.started_at if export.exported_at else None)
+            _record(job, selection.chunks, query, schema, columns)
+            parts = _extract(job, source, selection.chunks, _target(job, format_, rows, gates))
+            _judge(job, gates, format_, rows)
         return build_manifest(
             run_id=job.run_id,
             export=export,
@@ -104,15 +115,16 @@ def export_rows(job: Job) -> Manifest:
         )
 
 
-def _target(job: Job, format_: Format, rows: RowSteps) -> PartTarget:
+def _target(job: Job, format_: Format, rows: RowSteps, gates: Gates) -> PartTarget:
     export = job.export
     return PartTarget(
         destination=job.destination,
         format=format_,
         suffix=export.format.spec.suffix,
         rows=rows,
+        gates=gates,
         memory=MemoryPlan.divide(
-            job.config.memory_budget,
+            job.config.memory_budget - gates.memory_bytes,
             export.max_file_size,
             workers=job.workers,
             writer_bytes=job.destination.buffer_bytes,
@@ -129,7 +141,27 @@ def _extract(job: Job, source: Source, chunks: ChunkPlan, target: PartTarget) ->
     return extract_all(source, chunks.chunks, target, first_number=first, parallel=job.workers, kept=job.reuse.kept)
 
 
-def _record(job: Job, chunks: ChunkPlan, query: Query, schema: SourceSchema) -> None:
+def _compare_columns(job: Job, columns: SourceSchema) -> None:
+    """Compare the columns with those of the dataset before, and do what the policy says."""
+    earlier = earlier_columns(job.view, job.state, job.export.name)
+    changes = [] if earlier is None else compare(earlier, columns_of(columns))
+    job.result.schema_drift = [change.to_json() for change in changes]
+    if job.export.on_schema_drift == "fail":
+        refuse_drift(changes)
+    elif job.export.on_schema_drift == "warn" and (drift := describe(changes)):
+        job.journal.warn(f"the columns differ from those of the last run: {drift}")
+
+
+def _judge(job: Job, gates: Gates, format_: Format, rows: RowSteps) -> None:
+    """Let the gates decide, also on the rows that an earlier run has exported."""
+    for part in (part for parts in job.reuse.kept.values() for part in parts):
+        gates.add_part(part, job.destination, format_, rows.schema)
+    results = gates.results()
+    job.result.quality = [result.to_json() for result in results]
+    refuse_failed(results)
+
+
+def _record(job: Job, chunks: ChunkPlan, query: Query, schema: SourceSchema, columns: SourceSchema) -> None:
     """Keep the chunks in the state, so that a later run can resume this one; the kept ones are finished."""
     kept = job.reuse.kept
     rows = [
@@ -138,4 +170,11 @@ def _record(job: Job, chunks: ChunkPlan, query: Query, schema: SourceSchema) -> 
     # They count as the first attempt of this run.
     parts = [replace(part, attempt=1) for written in kept.values() for part in written]
     inputs = inputs_of(job.export, query, schema)
-    job.state.plan_chunks(job.lease, job.run_id, rows, parts, inputs=json.dumps(inputs))
+    job.state.plan_chunks(
+        job.lease,
+        job.run_id,
+        rows,
+        parts,
+        inputs=json.dumps(inputs),
+        columns=columns_to_json(columns_of(columns)),
+    )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rivet_core.api.source import BatchStream, Source
     from rivet_core.engine.chunks import Chunk
     from rivet_core.engine.memory import MemoryPlan
+    from rivet_core.engine.quality import Gates
     from rivet_core.engine.rows import RowSteps
 
 _ATTEMPTS = 5
@@ -57,6 +58,7 @@ class PartTarget:
 
     Attributes:
         rows: what happens to the rows before they are encoded.
+        gates: watch the rows that are encoded.
         stop: when it is set, every worker ends at its next batch.
     """
 
@@ -64,6 +66,7 @@ class PartTarget:
     format: Format
     suffix: str
     rows: RowSteps
+    gates: Gates
     memory: MemoryPlan
     max_file_size: int | None
     write_empty: bool
@@ -116,6 +119,7 @@ def extract_chunk(source: Source, chunk: Chunk, target: PartTarget, numbers: Par
                     )
                 written = writer.write(stream)
             target.journal.finished(chunk, attempt)
+            target.gates.add(writer.seen)
             return written
         except (PreconditionFailed, Transient) as error:
             writer.forget()
@@ -138,6 +142,7 @@ class _ChunkWriter:
         self.chunk = chunk
         self.number = number
         self.attempt = attempt
+        self.seen = target.gates.observe()
         self._counted = Counters()
 
     def write(self, stream: BatchStream) -> list[PartRow]:
@@ -157,6 +162,7 @@ class _ChunkWriter:
                 if part is None:
                     part = _OpenPart(self, roll=len(written) + 1)
                 part.write(batch)
+                self.seen.see(batch)
             if part is not None:
                 written.append(part.commit())
                 part = None

@@ -53,6 +53,8 @@ class RunResult:
         reconciliation: what ``--reconcile`` counted.
         resumes: the run that this one resumed.
         decisions: what became of each part and each chunk of that run.
+        quality: what each quality gate has found.
+        schema_drift: how the columns differ from those of the dataset before.
     """
 
     export: str
@@ -75,6 +77,8 @@ class RunResult:
     reconciliation: dict[str, object] | None = None
     resumes: str | None = None
     decisions: list[dict[str, object]] = field(default_factory=list)
+    quality: list[dict[str, object]] = field(default_factory=list)
+    schema_drift: list[dict[str, object]] = field(default_factory=list)
     error: ErrorReport | None = None
 
     def finish(self, base_dir: Path) -> None:

@@ -21,6 +21,23 @@ _EXPORTED_AT_TYPE: Final = pa.timestamp("us", "UTC")
 Admit = Callable[[pa.RecordBatch], pa.RecordBatch]
 
 
+def dataset_columns(read: SourceSchema, *, exported_at: bool) -> SourceSchema:
+    """Return the columns of the dataset: those that the source gives, and those that are added.
+
+    Raises:
+        QueryError: the source has a column of the name of an added one.
+    """
+    if not exported_at:
+        return read
+    if any(column.name == EXPORTED_AT for column in read.columns):
+        raise QueryError(
+            f"the rows have a column {EXPORTED_AT} already",
+            hint="rename it in the query, or leave out meta_columns.exported_at",
+        )
+    added = SourceColumn(EXPORTED_AT, _EXPORTED_AT_TYPE, "timestamp of the run", nullable=False)
+    return replace(read, columns=(*read.columns, added))
+
+
 class RowSteps:
     """The steps that every batch of a run takes, from several threads.
 
@@ -38,17 +55,9 @@ class RowSteps:
 
     def __init__(self, read: SourceSchema, *, admit: Admit | None = None, exported_at: datetime | None = None) -> None:
         self.read = read.arrow()
-        self.columns = read
+        self.columns = dataset_columns(read, exported_at=exported_at is not None)
         self._admit = admit
         self._exported_at = exported_at and exported_at.astimezone(UTC)
-        if exported_at is not None:
-            if EXPORTED_AT in self.read.names:
-                raise QueryError(
-                    f"the rows have a column {EXPORTED_AT} already",
-                    hint="rename it in the query, or leave out meta_columns.exported_at",
-                )
-            added = SourceColumn(EXPORTED_AT, _EXPORTED_AT_TYPE, "timestamp of the run", nullable=False)
-            self.columns = replace(read, columns=(*read.columns, added))
         self.schema = self.columns.arrow()
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -214,6 +214,7 @@ class ExportRun:
             view=work.view,
             journal=work.journal,
             counters=self.counters,
+            result=self._result,
             reuse=work.recovery.reuse if work.recovery else Reuse(),
         )
 

@@ -39,7 +39,22 @@ def _check_stream(exports: tuple[ExportConfig, ...], *, validate: bool) -> Expor
             "a stream cannot be validated: its bytes are gone",
             hint="leave --validate and --reconcile out, or export to a store",
         )
+    _refuse_policies(exports[0])
     return exports[0]
+
+
+def _refuse_policies(export: ExportConfig) -> None:
+    """Refuse what only a store can keep: a stream's bytes are gone before the last row is known."""
+    if export.quality.is_set:
+        raise UsageError(
+            f"{export.name!r} has quality gates, and a stream has delivered its rows before they are judged",
+            hint="leave quality out, or export to a store",
+        )
+    if export.on_schema_drift == "fail":
+        raise UsageError(
+            f"{export.name!r} has on_schema_drift: fail, and a stream keeps no columns to compare with",
+            hint="leave it out, or export to a store",
+        )
 
 
 def run_stream(

@@ -344,6 +344,18 @@ class StateStore:
         """Return the run of the export that started last."""
         return next(iter(self.runs(export, limit=1)), None)
 
+    def newest_columns(self, export: str) -> str | None:
+        """Return the columns of the export's newest successful run that has recorded them, as it did."""
+        columns = tables.run.c
+        query = (
+            select(columns.columns)
+            .where(columns.export == export, columns.status == "succeeded", columns.columns.is_not(None))
+            .order_by(columns.sequence.desc())
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            return connection.scalar(query)
+
     def find_run(self, export: str, run_id: str) -> RunRow | None:
         """Return the run of the export that has this id."""
         query = select(tables.run).where(tables.run.c.export == export, tables.run.c.run_id == run_id)

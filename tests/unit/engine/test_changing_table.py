@@ -12,10 +12,12 @@ from rivet_core.api import Query, SourceContext, SourceError
 from rivet_core.builtin.parquet import ParquetConfig, ParquetFormat
 from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
 from rivet_core.builtin.sqlalchemy.source import open_source
+from rivet_core.config.sections import QualitySection
 from rivet_core.engine.chunks import Bounds, Chunk
 from rivet_core.engine.counters import Counters
 from rivet_core.engine.extract import PartTarget
 from rivet_core.engine.memory import MemoryPlan
+from rivet_core.engine.quality import Gates
 from rivet_core.engine.rows import RowSteps
 from rivet_core.engine.workers import extract_all
 from rivet_core.state import PartRow
@@ -47,6 +49,7 @@ def test_columns_that_change_after_the_look_are_one_clear_error(tmp_path: Path):
             format=ParquetFormat(ParquetConfig()),
             suffix="parquet",
             rows=rows,
+            gates=Gates(QualitySection(), rows.schema),
             memory=MemoryPlan.divide(256_000_000, None),
             max_file_size=None,
             write_empty=True,
