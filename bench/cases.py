@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data import postgres_orders, sqlite_orders
 from bench.measure import CommandFailed, Contender, Quantity
-from bench.stores import LOCAL, Place, object_stores
+from bench.stores import FIXED, LOCAL, Place, object_stores
 from servers.postgres import Postgres, postgres_server
 from servers.process import ServerMissing
 
 RIVET = str(Path(sys.executable).with_name("rivet"))
 _PEERS = Path(__file__).with_name("peers")
+
+# Of `chunks`, and of `resume`, where all of them but one are finished.
+_CHUNKS = 20
+_MANY_CHUNKS = 1000
 
 # The part of `memory-stores` is larger than what the budget leaves, many times over.
 _SMALL_BUDGET = {"memory_budget": "64MB"}
@@ -144,10 +150,41 @@ def memory_stores(setting: Setting) -> Iterator[Case]:
         yield Case(contenders, goals, missing)
 
 
+@contextmanager
+def chunks(setting: Setting) -> Iterator[Case]:
+    """What chunks and their records cost, in units of the same rows exported by one statement."""
+    with _postgres(setting) as (postgres, skipped):
+        urls = {"sqlite": _sqlite(setting), **({} if postgres is None else {"postgres": postgres.url})}
+        contenders: list[Contender] = []
+        goals: list[Goal] = []
+        for engine, url in urls.items():
+            whole = _rivet(setting, engine, url, name=f"{engine}-full")
+            cut = [
+                _rivet(setting, engine, url, name=f"{engine}-chunked-{parallel}", export=_chunked(setting, parallel))
+                for parallel in (1, 2)
+            ]
+            contenders += [whole, *cut]
+            goals += [
+                Goal(contender.name, "wall_seconds", limit, whole.name)
+                for contender, limit in zip(cut, (1.15, 1.0), strict=True)
+            ]
+        yield Case(tuple(contenders), tuple(goals), skipped)
+
+
+@contextmanager
+def resume(setting: Setting) -> Iterator[Case]:
+    """How long a resume takes that has one chunk of a thousand to read, in units of the run that reads all of them."""
+    whole = _rivet(setting, "sqlite", _sqlite(setting), name="anew", export=_chunked(setting, chunks=_MANY_CHUNKS))
+    resumed = _resumed(setting)
+    yield Case((whole, resumed), (Goal(resumed.name, "wall_seconds", 0.1, whole.name),))
+
+
 CASES: dict[str, Callable[[Setting], AbstractContextManager[Case]]] = {
     "startup": startup,
+    "chunks": chunks,
     "memory": memory,
     "memory-stores": memory_stores,
+    "resume": resume,
     "stores": stores,
     "throughput-sqlite": throughput_sqlite,
     "throughput-postgres": throughput_postgres,
@@ -187,6 +224,45 @@ def _rivet(
 
     command = [RIVET, "run", "--config", str(config), "--summary-output", str(summary)]
     return Contender(f"rivet run ({name})", command, {"BENCH_URL": url, **place.environment}, prepare, check)
+
+
+def _chunked(setting: Setting, parallel: int = 1, chunks: int = _CHUNKS) -> dict[str, object]:
+    return {"mode": "chunked", "chunk_size": -(-setting.rows // chunks), "parallel": parallel}
+
+
+def _resumed(setting: Setting) -> Contender:
+    """Return the resume of a run that has failed in its last chunk, from a source whose last row is in order again."""
+    source, died = setting.work / "orders.db", setting.work / "died"
+    shutil.copyfile(_sqlite(setting).removeprefix("sqlite:///"), source)
+    export = _chunked(setting, chunks=_MANY_CHUNKS)
+    run = _rivet(setting, "sqlite", f"sqlite:///{source}", name="resumed", export=export, place=FIXED)
+    directory = setting.work / "rivet-resumed"
+    _update(source, "UPDATE orders SET quantity = 'none' WHERE id = ?", setting.rows)
+    run.prepare()
+    failed = subprocess.run(run.command, env=os.environ | run.environment, capture_output=True, check=False)
+    if failed.returncode != 3:
+        raise CommandFailed(f"{run.name} was to fail in its last chunk and exited with {failed.returncode}")
+    _update(source, "UPDATE orders SET quantity = 1 WHERE id = ?", setting.rows)
+    directory.rename(died)
+
+    def prepare() -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        # Parts are never written again, so links will do; and as the very files they are known by their versions.
+        shutil.copytree(died / "output", directory / "output", copy_function=os.link)
+        shutil.copytree(died, directory, ignore=shutil.ignore_patterns("output"), dirs_exist_ok=True)
+
+    def check() -> None:
+        run.check()
+        decisions = json.loads((directory / "summary.json").read_bytes())["runs"][0]["decisions"]
+        if [item["decision"] for item in decisions].count("skip") != _MANY_CHUNKS - 1:
+            raise CommandFailed(f"{run.name} has not kept {_MANY_CHUNKS - 1} parts")
+
+    return Contender(run.name, [*run.command, "--resume"], run.environment, prepare, check)
+
+
+def _update(database: Path, statement: str, *values: object) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(statement, values)
 
 
 def _duckdb(

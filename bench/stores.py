@@ -26,6 +26,8 @@ class Place:
 
 
 LOCAL = Place({"type": "local", "path": "output/{run_id}"})
+#: The same prefix for every run.
+FIXED = Place({"type": "local", "path": "output"})
 
 
 @contextmanager

@@ -116,7 +116,7 @@ def test_a_run_killed_at_any_point_leaves_the_old_dataset_or_the_new_one(
         else:
             assert found.rows() in (old_rows, rows), where
 
-        again = zygote.run(directory / "rivet.yaml", directory / "trace", resume=resumed)
+        again = zygote.run(directory / "rivet.yaml", directory / "trace", resume=resumed, force=resumed)
         assert again.exit_code == 0, where
         superseded = {part.name for part in found.parts} if found and deleting else set()
         final = observer.check(directory / "out", deleted=deleted | superseded)

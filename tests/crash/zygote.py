@@ -1,10 +1,10 @@
 """Runs exports in forked children that can be killed at any operation: started once, so a run costs no imports.
 
-As a program (``python zygote.py WARM_UP_CONFIG``) it reads one JSON request a line:
-``{"config": PATH, "kill_at": N | null, "trace": PATH, "resume": BOOL}``, forks, and answers ``{"status": N}`` with the
-child's wait status. In the child every operation of the destination and every write of the state counts twice, before
-and after, and at the N-th count the child kills itself with SIGKILL. The names of the counted points go to the trace
-file, unbuffered.
+As a program (``python zygote.py WARM_UP_CONFIG``) it reads one JSON request a line, the fields of ``Request``, forks,
+and answers ``{"status": N}`` with the child's wait status. In the child every operation of the destination and every
+write of the state counts twice, before and after, and at the count ``kill_at`` the child kills itself with SIGKILL; or
+the parent kills it ``kill_after`` seconds after it has begun. The names of the counted points go to the trace file,
+unbuffered.
 
 The kit's ``MortalDestination`` plays a death inside one process, for any plugin. Here the process is really killed,
 with whatever it had not flushed, and nothing of the kit takes part: what the kit plays is held against the real thing.
@@ -12,26 +12,59 @@ with whatever it had not flushed, and nothing of the kit takes part: what the ki
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rivet_core.plugins import Registry
 
 _OPERATIONS = ("put", "head", "list", "open_reader", "open_writer", "copy", "move", "delete")
 
 
 @dataclass(frozen=True)
+class Request:
+    """One run of every export of a configuration.
+
+    Attributes:
+        config: its file.
+        trace: receives the points; the results go beside it, with the suffix ``.json``.
+        kill_at: the point at which it dies.
+        kill_after: the seconds after which it dies.
+    """
+
+    config: str
+    trace: str
+    kill_at: int | None = None
+    kill_after: float | None = None
+    resume: bool = False
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """How a child ended: its exit code, or ``None`` if it was killed; and the points that it reached."""
+    """How a child ended: its exit code, or ``None`` if it was killed; the points that it reached; what it reports."""
 
     exit_code: int | None
     points: tuple[str, ...]
+    results: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+
+    @property
+    def error_code(self) -> str | None:
+        """The code of the error that ended the only export."""
+        (result,) = self.results
+        return result["error"]["code"] if result["error"] else None
 
 
 class Zygote:
@@ -39,28 +72,49 @@ class Zygote:
 
     Args:
         warm_up: configuration of an export that may run in the process that forks.
+        environment: variables beside those of this process.
+        inside: a command that runs its arguments, as another host would be.
     """
 
-    def __init__(self, warm_up: Path) -> None:
+    def __init__(
+        self, warm_up: Path, *, environment: Mapping[str, str] | None = None, inside: Sequence[str] = ()
+    ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(warm_up)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*inside, sys.executable, __file__, str(warm_up)],
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
 
-    def run(self, config: Path, trace: Path, *, kill_at: int | None = None, resume: bool = False) -> Outcome:
-        """Run every export of ``config`` in a child, or resume it by force, and wait for its end."""
+    def run(
+        self,
+        config: Path,
+        trace: Path,
+        *,
+        kill_at: int | None = None,
+        kill_after: float | None = None,
+        resume: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Outcome:
+        """Run every export of ``config`` in a child and wait for its end."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"config": str(config), "kill_at": kill_at, "trace": str(trace), "resume": resume}
-        self._process.stdin.write(json.dumps(request) + "\n")
+        request = Request(str(config), str(trace), kill_at, kill_after, resume, force, dry_run)
+        report = _report_beside(trace)
+        for left in (trace, report):
+            left.unlink(missing_ok=True)
+        self._process.stdin.write(json.dumps(asdict(request)) + "\n")
         self._process.stdin.flush()
         status = json.loads(self._process.stdout.readline())["status"]
-        points = tuple(trace.read_text().splitlines())
+        points = tuple(trace.read_text().splitlines()) if trace.exists() else ()
         if os.WIFSIGNALED(status):
             assert os.WTERMSIG(status) == signal.SIGKILL
             return Outcome(None, points)
-        return Outcome(os.waitstatus_to_exitcode(status), points)
+        return Outcome(os.waitstatus_to_exitcode(status), points, tuple(json.loads(report.read_text())))
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -70,19 +124,25 @@ class Zygote:
         self._process.stdout.close()
 
 
+def _report_beside(trace: Path) -> Path:
+    return trace.with_name(f"{trace.name}.json")
+
+
 class _Points:
-    """Counts points in the child and kills it at the chosen one."""
+    """Counts points in the child and kills it at the chosen one. Safe for threads."""
 
     def __init__(self, trace: Path, kill_at: int | None) -> None:
         self._trace = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._kill_at = kill_at
         self._count = 0
+        self._lock = threading.Lock()
 
     def reach(self, name: str) -> None:
-        self._count += 1
-        os.write(self._trace, f"{name}\n".encode())
-        if self._count == self._kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        with self._lock:
+            self._count += 1
+            os.write(self._trace, f"{name}\n".encode())
+            if self._count == self._kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -98,11 +158,15 @@ def _instrument(points: _Points) -> None:
     from rivet_core.state.database import Database
     from rivet_local.destination import LocalDestination
     from rivet_local.objects import LocalWriter
+    from rivet_s3.destination import S3Destination
+    from rivet_s3.writer import S3Writer
 
-    for name in _OPERATIONS:
-        setattr(LocalDestination, name, points.around(name, getattr(LocalDestination, name)))
-    for name in ("write", "commit"):
-        setattr(LocalWriter, name, points.around(f"writer.{name}", getattr(LocalWriter, name)))
+    for destination in (LocalDestination, S3Destination):
+        for name in _OPERATIONS:
+            setattr(destination, name, points.around(name, getattr(destination, name)))
+    for writer in (LocalWriter, S3Writer):
+        for name in ("write", "commit"):
+            setattr(writer, name, points.around(f"writer.{name}", getattr(writer, name)))
     write = Database.write
 
     @contextmanager
@@ -115,39 +179,55 @@ def _instrument(points: _Points) -> None:
     Database.write = counted_write  # type: ignore[method-assign]
 
 
-def _run(config: str, *, resume: bool = False) -> int:
+def _run(request: Request, registry: Registry) -> int:
     from rivet_core.config import load
+    from rivet_core.engine.result import overall_exit_code
     from rivet_core.engine.run import RunOptions, run_exports
-    from rivet_core.plugins import load_registry
 
-    registry = load_registry()
-    loaded = load(Path(config), registry)
-    options = RunOptions(resume=resume, force=resume)
+    loaded = load(Path(request.config), registry)
+    options = RunOptions(resume=request.resume, force=request.force, dry_run=request.dry_run)
     results = run_exports(loaded, loaded.exports, registry, options, lambda name, counters: nullcontext())
     for result in results:
         if result.error:
             print(result.error, file=sys.stderr)
-    return max(result.exit_code for result in results)
+    _report_beside(Path(request.trace)).write_text(json.dumps([result.to_json() for result in results]))
+    return overall_exit_code(result.exit_code for result in results)
+
+
+def _wait(pid: int, kill_after: float | None) -> int:
+    """Wait for a child, killed when its time is over; returns its wait status."""
+    if kill_after is not None:
+        deadline = time.monotonic() + kill_after
+        while time.monotonic() < deadline:
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                return status
+            time.sleep(0.0005)
+        os.kill(pid, signal.SIGKILL)  # it has not been waited for, so the number is still its own
+    return os.waitpid(pid, 0)[1]
 
 
 def main(warm_up: str) -> None:
     # One export in this process imports and compiles everything once, so a child takes 50 ms instead of 500.
-    if _run(warm_up) != 0:
+    from rivet_core.plugins import load_registry
+
+    registry = load_registry()
+    if _run(Request(warm_up, f"{warm_up}.trace"), registry) != 0:
         sys.exit("the warm-up export failed")
+    gc.freeze()  # or every fork copies all pages when it collects
     print("ready", flush=True)
     for line in sys.stdin:
-        request = json.loads(line)
+        request = Request(**json.loads(line))
         pid = os.fork()
         if pid == 0:
             code = 70
             try:
-                _instrument(_Points(Path(request["trace"]), request["kill_at"]))
-                code = _run(request["config"], resume=request["resume"])
+                _instrument(_Points(Path(request.trace), request.kill_at))
+                code = _run(request, registry)
             finally:
                 sys.stderr.flush()
                 os._exit(code)
-        _, status = os.waitpid(pid, 0)
-        print(json.dumps({"status": status}), flush=True)
+        print(json.dumps({"status": _wait(pid, request.kill_after)}), flush=True)
 
 
 if __name__ == "__main__":
