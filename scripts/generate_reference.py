@@ -65,6 +65,7 @@ REMEDIES: Mapping[str, str] = {
     "R701": "Read why it was refused; nothing was changed.",
     "R702": "Wait for the other run to end, or stop it.",
     "R703": "The other run's dataset is certified; run again to publish on top of it.",
+    "R704": "Make a new plan with `rivet plan`, look at it and apply that one.",
     "R801": "Check `state.url` or `RIVET_STATE_URL`; published datasets do not depend on it.",
     "R901": "Run again; what the prefix held before is untouched.",
     "R999": "It is a defect of Rivet or of a plugin: repeat the command with `--debug` and report it.",

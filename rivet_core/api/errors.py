@@ -31,7 +31,8 @@
     │   └── QualityFailed           R603  exit 3   the rows fail a quality gate
     ├── SafetyError                 R701  exit 5   refused by a safety gate
     │   ├── LeaseHeld               R702  exit 5
-    │   └── LostRace                R703  exit 5   another writer published first
+    │   ├── LostRace                R703  exit 5   another writer published first
+    │   └── PlanRefused             R704  exit 5   a plan that was changed or is out of date
     ├── StateError                  R801  exit 1   the state database failed
     └── Interrupted                 R901  exit 130
 
@@ -60,6 +61,7 @@ __all__ = [
     "MissingPlugin",
     "NotFound",
     "PermissionDenied",
+    "PlanRefused",
     "PluginError",
     "PreconditionFailed",
     "QualityFailed",
@@ -314,6 +316,12 @@ class LostRace(SafetyError):
     """Another writer published at this prefix first; its dataset stays certified."""
 
     code = "R703"
+
+
+class PlanRefused(SafetyError):
+    """A plan was changed, is out of date, or was applied before; nothing was changed."""
+
+    code = "R704"
 
 
 class StateError(RivetError):

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 #: Every built-in command: its name, the module and object that implement it, and its line in ``rivet --help``.
 COMMANDS: Final = {
     "run": ("rivet_core.cli.run", "run", "Export tables and queries."),
+    "plan": ("rivet_core.cli.plan", "plan", "Show what a run would do."),
+    "apply": ("rivet_core.cli.apply", "apply", "Run a plan."),
     "validate": ("rivet_core.cli.validate", "validate", "Verify what was exported, without touching the source."),
     "reconcile": ("rivet_core.cli.reconcile", "reconcile", "Compare what was exported with the source."),
+    "runs": ("rivet_core.cli.runs", "runs", "Show earlier runs."),
     "clean": ("rivet_core.cli.clean", "clean", "Remove old quarantine and unfinished uploads."),
     "state": ("rivet_core.cli.state", "state", "Show and reset what is remembered between runs."),
     "doctor": ("rivet_core.cli.doctor", "doctor", "Check the source, the destinations and the plugins."),

@@ -80,13 +80,14 @@ def run(
             unwritten = UsageError(f"cannot write {summary_output}: {error.strerror}", hint=hint)
             codes.append(unwritten.exit_code)
     code = overall_exit_code(codes)
-    output.report({**document, "exit_code": code}, lambda text: _render(results, text))
+    output.report({**document, "exit_code": code}, lambda text: render_results(results, text))
     if unwritten is not None:
         make_output(as_json=False).error(unwritten)  # on stderr: stdout has its one document
     ctx.exit(code)
 
 
-def _render(results: list[RunResult], text: TextOutput) -> None:
+def render_results(results: list[RunResult], text: TextOutput) -> None:
+    """Write what came of runs."""
     from rivet_core.cli.progress import format_bytes, format_count, format_duration
 
     for result in results:

@@ -11,6 +11,7 @@ from rivet_core.cli.options import common_options, export_option
 
 if TYPE_CHECKING:
     from rivet_core.cli.output import Output, TextOutput
+    from rivet_core.engine.history import ChunkSummary, RunSummary
     from rivet_core.engine.standing import CursorReset, Standing
 
 
@@ -61,6 +62,29 @@ def reset(*, config: Path, output: Output, name: str, execute: bool) -> None:
     output.report({**done.to_json(), "exit_code": 0}, lambda text: _render_reset(done, text))
 
 
+@state.command()
+@click.option("-e", "--export", required=True, metavar="NAME", help="The export.")
+@click.option(
+    "--run-id", default="latest", show_default=True, metavar="R", help="A run of it: its id, or the beginning of one."
+)
+@common_options
+def chunks(*, config: Path, output: Output, export: str, run_id: str) -> None:
+    """List the chunks of a run and what a resume would keep of them."""
+    from rivet_core.config import load
+    from rivet_core.engine.history import show_chunks
+    from rivet_core.plugins import load_registry
+
+    summary, found = show_chunks(load(config, load_registry()), export, run_id)
+    document = {
+        "run_id": summary.run.run_id,
+        "export": summary.run.export,
+        "status": summary.status,
+        "chunks_done": summary.chunks_done,
+        "chunks": [chunk.to_json() for chunk in found],
+    }
+    output.report(document, lambda text: _render_chunks(summary, found, text))
+
+
 def _render_standings(location: str, standings: list[Standing], text: TextOutput) -> None:
     text.line(f"state: {location}")
     for standing in standings:
@@ -86,3 +110,26 @@ def _render_reset(done: CursorReset, text: TextOutput) -> None:
     text.line(f"{done.export}: {said}: {done.cursor.column} = {done.cursor.value}, by {done.cursor.run_id}")
     if not done.executed:
         text.line("nothing was changed; repeat it with --execute")
+
+
+def _render_chunks(summary: RunSummary, found: list[ChunkSummary], text: TextOutput) -> None:
+    text.line(f"{summary.run.run_id}: {summary.status}, {summary.chunks_done:,} of {summary.chunks:,} chunks done")
+    if found:
+        columns = ["CHUNK", "ABOVE", "UP TO", "STATE", "ATTEMPT", "ROWS", "PARTS"]
+        text.table(columns, map(_cells, found), styles={"done": "good", "open": "warn"})
+
+
+def _cells(chunk: ChunkSummary) -> list[str]:
+    return [
+        str(chunk.number),
+        "NULL" if chunk.nulls else _key(chunk.low),
+        "NULL" if chunk.nulls else _key(chunk.high),
+        chunk.state,
+        "-" if chunk.attempt is None else str(chunk.attempt),
+        f"{chunk.rows:,}",
+        f"{chunk.parts:,}",
+    ]
+
+
+def _key(values: tuple[str, ...] | None) -> str:
+    return "-" if values is None else ", ".join(values)

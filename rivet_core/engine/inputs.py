@@ -38,6 +38,28 @@ def inputs_of(export: ExportConfig, query: Query, schema: SourceSchema) -> dict[
     }
 
 
+def settings_of(export: ExportConfig) -> dict[str, object]:
+    """Return what else somebody who approves a plan approves: what is done with the rows, without credentials."""
+    return {
+        "destination": export.destination.spec.type,
+        "max_file_size": export.max_file_size,
+        "empty": export.empty,
+        "superseded": export.superseded,
+        "exported_at": export.exported_at,
+        "on_schema_drift": export.on_schema_drift,
+        "quality": export.quality.model_dump(mode="json"),
+    }
+
+
+def changes(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """Return what differs, in words."""
+    return [
+        name if name in ("query", "columns") else f"{name} (was {before.get(name)}, is {value})"
+        for name, value in now.items()
+        if before.get(name) != value
+    ]
+
+
 def refuse_changed_inputs(run: RunRow, inputs: Mapping[str, object]) -> None:
     """Refuse to resume a run whose export was changed since.
 
@@ -45,11 +67,7 @@ def refuse_changed_inputs(run: RunRow, inputs: Mapping[str, object]) -> None:
         UsageError: names every difference.
     """
     before: dict[str, object] = json.loads(run.inputs or "{}")
-    differences = [
-        name if name in ("query", "columns") else f"{name} (was {before.get(name)}, is {now})"
-        for name, now in inputs.items()
-        if before.get(name) != now
-    ]
+    differences = changes(before, inputs)
     if before and differences:
         raise UsageError(
             f"the export was changed since the run {run.run_id} started: {', '.join(differences)}",

@@ -55,6 +55,7 @@ class RunResult:
         decisions: what became of each part and each chunk of that run.
         quality: what each quality gate has found.
         schema_drift: how the columns differ from those of the dataset before.
+        plan: the id of the plan that this run applied.
     """
 
     export: str
@@ -79,6 +80,7 @@ class RunResult:
     decisions: list[dict[str, object]] = field(default_factory=list)
     quality: list[dict[str, object]] = field(default_factory=list)
     schema_drift: list[dict[str, object]] = field(default_factory=list)
+    plan: str | None = None
     error: ErrorReport | None = None
 
     def finish(self, base_dir: Path) -> None:
@@ -121,11 +123,21 @@ def timestamp(moment: datetime) -> str:
 
 def write_json(path: Path, document: object) -> None:
     """Write a JSON document atomically, every secret removed; creates the directories above it."""
+    write_text(path, json.dumps(redact_values(document), indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str, *, mode: int = 0o666) -> None:
+    """Write a file atomically; creates the directories above it.
+
+    Args:
+        mode: who may read and write it, less the process's umask.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = json.dumps(redact_values(document), indent=2, ensure_ascii=False) + "\n"
     try:
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))  # file names may hold lone surrogates
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(text.encode("utf-8", "backslashreplace"))  # file names may hold lone surrogates
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rivet_core.api.destination import Capabilities, ObjectInfo
     from rivet_core.config import Config, DestinationChoice, ExportConfig
     from rivet_core.contract.manifest import Manifest
+    from rivet_core.engine.apply import ApprovedRun
     from rivet_core.engine.prefix import PrefixView
     from rivet_core.engine.store import CheckedDestination
     from rivet_core.plugins import Registry
@@ -108,19 +109,32 @@ class _Work:
 
 
 class ExportRun:
-    """One run of one export into a store."""
+    """One run of one export into a store.
+
+    Args:
+        approved: the plan that this run applies; without one it makes its own.
+    """
 
     def __init__(
-        self, config: Config, export: ExportConfig, registry: Registry, state: StateStore, options: RunOptions
+        self,
+        config: Config,
+        export: ExportConfig,
+        registry: Registry,
+        state: StateStore,
+        options: RunOptions,
+        *,
+        approved: ApprovedRun | None = None,
     ) -> None:
         self._config = config
         self._export = export
         self._registry = registry
         self._state = state
         self._options = options
+        self._approved = approved
         self._workers = export.chunking.parallel if export.chunking else 1
         self._started = datetime.now(UTC)
-        self.run_id = keys.make_run_id(export.name, self._started, os.urandom(2))
+        entropy = bytes.fromhex(approved.plan_id) if approved else os.urandom(2)
+        self.run_id = keys.make_run_id(export.name, self._started, entropy)
         self.counters = Counters()
         self._published: Manifest | None = None
         self._result = RunResult(
@@ -129,6 +143,7 @@ class ExportRun:
             mode=export.mode,
             prefix=export.destination.template,
             started_at=timestamp(self._started),
+            plan=approved.plan_id if approved else None,
         )
 
     def execute(self) -> RunResult:
@@ -158,6 +173,8 @@ class ExportRun:
             destination = stack.enter_context(closing(store))
             self._result.prefix = destination.uri
             view = look(destination)
+            if self._approved is not None:
+                self._approved.refuse_stale(self._state, view)
             settled = self._settle_earlier_run(lease, view, unfinished)
             recovery = None
             if unfinished is not None and settled is None:
@@ -190,7 +207,8 @@ class ExportRun:
 
     def _export_and_publish(self, work: _Work, claimed: Capabilities) -> tuple[Manifest, Mapping[str, ObjectInfo]]:
         """Return what is certified now, and what was at the prefix before."""
-        work.journal.emit("run_started", prefix=work.destination.uri, mode=self._export.mode)
+        plan_id = {"plan": self._approved.plan_id} if self._approved else {}
+        work.journal.emit("run_started", prefix=work.destination.uri, mode=self._export.mode, **plan_id)
         if work.recovery is not None and work.recovery.pending is not None:
             content, data = work.recovery.pending
         else:
@@ -215,11 +233,19 @@ class ExportRun:
             journal=work.journal,
             counters=self.counters,
             result=self._result,
-            reuse=work.recovery.reuse if work.recovery else Reuse(),
+            reuse=self._reuse(work.recovery),
         )
 
+    def _reuse(self, recovery: Recovery | None) -> Reuse:
+        """Return what this run takes over from the run that it resumes, or from its plan."""
+        if self._approved is not None:
+            return self._approved.reuse
+        return recovery.reuse if recovery else Reuse()
+
     def _choose_destination(self, unfinished: RunRow | None) -> DestinationChoice:
-        """Return the destination at the prefix of this run: that of the run which it resumes, or its own."""
+        """Return the destination at this run's prefix: that of the run which it resumes, of its plan, or its own."""
+        if self._approved is not None:
+            return self._approved.destination(self.run_id)
         if unfinished is not None and unfinished.prefix is not None:
             return self._export.destination.with_prefix(unfinished.prefix)
         return plan.resolve_destination(self._export, plan.PrefixChoice(self._started.date(), self.run_id))

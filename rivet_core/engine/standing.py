@@ -71,12 +71,13 @@ def standing_of(state: StateStore, export: ExportConfig) -> Standing:
     Raises:
         StateError: the state database cannot be read.
     """
+    holder = state.lease_holder(export.name)
     return Standing(
         export=export.name,
         mode=export.mode,
         cursor=state.cursor(export.name),
         last_run=state.newest_run(export.name),
-        holder=state.lease_holder(export.name),
+        holder=holder.owner if holder and not holder.is_gone else None,
     )
 
 

@@ -1,6 +1,6 @@
 """What a run remembers between its steps and between runs, in a SQL database."""
 
-from rivet_core.state.lease import Lease, LeaseInfo
+from rivet_core.state.lease import Lease, LeaseHolder, LeaseInfo
 from rivet_core.state.store import (
     ChunkRow,
     CursorRow,
@@ -11,12 +11,14 @@ from rivet_core.state.store import (
     RunStatus,
     StateStore,
     open_state,
+    open_state_for_reading,
 )
 
 __all__ = [
     "ChunkRow",
     "CursorRow",
     "Lease",
+    "LeaseHolder",
     "LeaseInfo",
     "Outcome",
     "PartRow",
@@ -25,4 +27,5 @@ __all__ = [
     "RunStatus",
     "StateStore",
     "open_state",
+    "open_state_for_reading",
 ]

@@ -139,6 +139,21 @@ class Database:
             connection.execute(delete(tables.schema))
             connection.execute(insert(tables.schema).values(version=tables.SCHEMA_VERSION))
 
+    def is_prepared(self) -> bool:
+        """Whether the tables are there; changes nothing.
+
+        Raises:
+            StateError: unreachable, not a database, or the tables of another release.
+        """
+        with self.read() as connection:
+            found = self._version(connection)
+        if found is not None and found < tables.SCHEMA_VERSION:
+            raise StateError(
+                f"the state database {self.location} has schema {found}; this release reads {tables.SCHEMA_VERSION}",
+                hint="the next `rivet run` brings it up to date",
+            )
+        return found is not None
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
@@ -199,6 +214,27 @@ def open_database(url: Secret | str, base_dir: Path) -> Database:
         database.close()
         raise
     return database
+
+
+def open_existing(url: Secret | str, base_dir: Path) -> Database | None:
+    """Open the state database for reading as it is; ``None`` if no run has used it yet. Creates and migrates nothing.
+
+    Raises:
+        StateError: as for ``open_database``, and where the schema is an older one.
+    """
+    parsed = _resolve(url, base_dir)
+    file = str(parsed.database)
+    if parsed.get_backend_name() == "sqlite" and not file.startswith("file:") and not Path(file).exists():
+        return None
+    database = Database(parsed)
+    try:
+        if database.is_prepared():
+            return database
+    except BaseException:
+        database.close()
+        raise
+    database.close()
+    return None
 
 
 def _resolve(url: Secret | str, base_dir: Path) -> URL:

@@ -58,6 +58,26 @@ class LeaseInfo:
         return f"process {self.pid} on {self.host} since {self.since:%Y-%m-%dT%H:%M:%SZ}"
 
 
+@dataclass(frozen=True)
+class LeaseHolder:
+    """Who holds a lease, and what tells whether that process lives.
+
+    Attributes:
+        owner: the process.
+        alive: whether it lives, as far as this host can tell; ``None`` if it cannot.
+        expired: it was silent for so long that the lease is free to take.
+    """
+
+    owner: LeaseInfo
+    alive: bool | None
+    expired: bool
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the lease would be taken over at once."""
+        return self.alive is False or (self.alive is None and self.expired)
+
+
 class Lease:
     """The right to write the state of one export, renewed by a daemon thread until it is released. Safe for threads.
 
@@ -153,15 +173,14 @@ def acquire(
     while True:
         with database.write() as connection:
             row = _locked_row(connection, export)
-            alive = None if row.pid is None else _owner_alive(row)
-            expired = row.pid is not None and row.now - row.heartbeat >= LEASE_SECONDS
-            if row.pid is None or alive is False or (alive is None and expired):
+            holder = _holder(row)
+            if holder is None or holder.is_gone:
                 _take(connection, row)
                 taken = row.token + 1
                 break
-        owner, sign_of_life = _info(row), (row.token, row.heartbeat)
+        owner, sign_of_life = holder.owner, (row.token, row.heartbeat)
         renewed = first is not None and sign_of_life != first
-        if alive or renewed or time.monotonic() >= deadline:
+        if holder.alive or renewed or time.monotonic() >= deadline:
             raise LeaseHeld(
                 f"export {export!r} is being run by {owner}", hint="wait until it has finished, or end that process"
             )
@@ -173,15 +192,11 @@ def acquire(
     return Lease(database, export, taken)
 
 
-def holder(database: Database, export: str) -> LeaseInfo | None:
-    """Return who holds the lease of an export; ``None`` if it is free, or its owner is known to be dead."""
+def find_holder(database: Database, export: str) -> LeaseHolder | None:
+    """Return who holds the lease of an export, dead or alive; ``None`` if it is free."""
     with database.read() as connection:
         row = connection.execute(_select(export)).one_or_none()
-    if row is None or row.pid is None:
-        return None
-    alive = _owner_alive(row)
-    gone = alive is False or (alive is None and row.now - row.heartbeat >= LEASE_SECONDS)
-    return None if gone else _info(row)
+    return None if row is None else _holder(row)
 
 
 def _select(export: str) -> Select[Any]:
@@ -225,6 +240,12 @@ def _info(row: Row[Any]) -> LeaseInfo:
         since=datetime.fromtimestamp(row.acquired_at, UTC),
         silent_seconds=row.now - row.heartbeat,
     )
+
+
+def _holder(row: Row[Any]) -> LeaseHolder | None:
+    if row.pid is None:
+        return None
+    return LeaseHolder(_info(row), _owner_alive(row), row.now - row.heartbeat >= LEASE_SECONDS)
 
 
 def _owner_alive(row: Row[Any]) -> bool | None:

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, select, up
 from rivet_core.api import Event, Secret, StateError, redact, redact_values
 from rivet_core.state import lease as leases
 from rivet_core.state import tables
-from rivet_core.state.database import Database, open_database
-from rivet_core.state.lease import Lease, LeaseInfo
+from rivet_core.state.database import Database, open_database, open_existing
+from rivet_core.state.lease import Lease, LeaseHolder, LeaseInfo
 
 #: How a run ended.
 Outcome = Literal["succeeded", "failed", "interrupted", "superseded"]
@@ -193,9 +193,9 @@ class StateStore:
         """
         return leases.acquire(self._database, export, wait_seconds=wait_seconds, on_wait=on_wait)
 
-    def lease_holder(self, export: str) -> LeaseInfo | None:
-        """Return the living process that holds the lease of an export, as far as this host can tell."""
-        return leases.holder(self._database, export)
+    def lease_holder(self, export: str) -> LeaseHolder | None:
+        """Return who holds the lease of an export, dead or alive; ``None`` if it is free."""
+        return leases.find_holder(self._database, export)
 
     def start_run(self, lease: Lease, start: RunStart) -> None:
         """Record a run as ``running``; older unfinished runs of the export become ``abandoned``."""
@@ -366,6 +366,30 @@ class StateStore:
         query = select(tables.run).limit(limit)
         return self._runs(query if export is None else query.where(tables.run.c.export == export))
 
+    def runs_like(self, start: str, export: str | None = None, limit: int = 50) -> list[RunRow]:
+        """Return the newest runs whose id starts so, the newest first, of one export or of all."""
+        query = select(tables.run).where(tables.run.c.run_id.startswith(start, autoescape=True)).limit(limit)
+        found = self._runs(query if export is None else query.where(tables.run.c.export == export))
+        return [run for run in found if run.run_id.startswith(start)]  # SQLite's LIKE knows no case
+
+    def runs_of_plan(self, export: str, plan_id: str) -> list[RunRow]:
+        """Return the runs of an export that have applied a plan: their ids end with the plan's."""
+        query = select(tables.run).where(
+            tables.run.c.export == export, tables.run.c.run_id.endswith(f"_{plan_id}", autoescape=True)
+        )
+        return self._runs(query)
+
+    def chunk_counts(self, run_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Return by run how many of its chunks are finished, and how many it has; nothing for runs without any."""
+        columns = tables.chunk.c
+        query = (
+            select(columns.run_id, func.count(columns.attempt), func.count())
+            .where(columns.run_id.in_(run_ids))
+            .group_by(columns.run_id)
+        )
+        with self._database.read() as connection:
+            return {run_id: (done, total) for run_id, done, total in connection.execute(query)}
+
     def parts(self, run_id: str) -> list[PartRow]:
         """Return the committed parts of a run by number and key."""
         columns = tables.part.c
@@ -440,6 +464,16 @@ def open_state(url: Secret | str, base_dir: Path) -> StateStore:
         StateError: driver missing, unreachable, read-only, corrupt, not a database, or of a newer release.
     """
     return StateStore(open_database(url, base_dir))
+
+
+def open_state_for_reading(url: Secret | str, base_dir: Path) -> StateStore | None:
+    """Open the state database as it is, to read what runs have left; ``None`` if no run has used it yet.
+
+    Raises:
+        StateError: as for ``open_state``, and where its tables are those of an older release.
+    """
+    database = open_existing(url, base_dir)
+    return None if database is None else StateStore(database)
 
 
 def _storable(text: str) -> str:

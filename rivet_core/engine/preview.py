@@ -1,0 +1,166 @@
+"""The verb ``plan``: what a run of an export would do now. Reads no rows but a sample of them, and writes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Final
+
+from rivet_core.api.source import Query
+from rivet_core.api.sql import single_statement, wrap
+from rivet_core.config.placeholders import placeholders_in
+from rivet_core.contract.manifest import Column
+from rivet_core.contract.types import type_name
+from rivet_core.engine import plan
+from rivet_core.engine.inputs import inputs_of, settings_of
+from rivet_core.engine.prefix import look
+from rivet_core.engine.rows import RowSteps
+from rivet_core.engine.sample import take_sample
+from rivet_core.engine.sealed_plan import PlannedChunk, PlannedExport, PublishedDataset, RowsFrom
+from rivet_core.engine.selection import select
+from rivet_core.engine.store import open_store
+
+if TYPE_CHECKING:
+    from rivet_core.api.source import Source, SourceSchema
+    from rivet_core.config import Config, DestinationChoice, ExportConfig
+    from rivet_core.engine.chunks import ChunkPlan
+    from rivet_core.engine.prefix import PrefixView
+    from rivet_core.plugins import Registry
+
+#: Stands in a planned prefix for the id of a run that is still to come.
+RUN_ID: Final = "{run_id}"
+_PLAN_ID_BYTES = 8
+
+
+@dataclass(frozen=True)
+class PreviewOptions:
+    """How closely to look.
+
+    Attributes:
+        params: values of the query's binds.
+        count: count the rows of every chunk, where they are not known otherwise.
+        sample: read a few rows, from which the size is estimated.
+    """
+
+    params: Mapping[str, str]
+    count: bool = False
+    sample: bool = True
+
+
+def preview(
+    config: Config, export: ExportConfig, registry: Registry, now: datetime, options: PreviewOptions
+) -> PlannedExport:
+    """Return what a run of an export into a store would do.
+
+    Args:
+        now: decides what ``{date}`` in the prefix stands for.
+
+    Raises:
+        RivetError: a run would not get further than this.
+    """
+    choice = planned_destination(export, now.date())
+    with closing(open_store(choice, registry, config.base_dir)) as destination:
+        prefix = shown_prefix(destination.uri)
+        view = None if RUN_ID in choice.template else look(destination, everything=False)
+    with closing(plan.open_source(config, export, registry)) as source:
+        query = plan.build_query(source, export, options.params)
+        schema = source.describe(query)
+        steps = RowSteps(schema, exported_at=now if export.exported_at else None)
+        chunks = select(source, query, schema, export, {}).chunks
+        rows, rows_from = _count(source, query, export, chunks, everything=options.count)
+        known = [number for number in rows if number is not None]
+        total = sum(known) if len(known) == len(rows) else None
+        sampled = chunks.chunks[len(chunks.chunks) // 2].query
+        sample = take_sample(source, sampled, plan.open_format(export, registry), steps) if options.sample else None
+        inputs = inputs_of(export, query, schema)
+    return PlannedExport(
+        plan_id=os.urandom(_PLAN_ID_BYTES).hex(),
+        export=export.name,
+        mode=export.mode,
+        prefix=prefix,
+        columns=_columns(steps.columns),
+        key=chunks.columns,
+        chunks=tuple(
+            PlannedChunk(number=chunk.number, bounds=json.loads(chunk.bounds.to_json()), rows=number)
+            for chunk, number in zip(chunks.chunks, rows, strict=True)
+        ),
+        rows=total,
+        rows_from=rows_from if total is not None else "unknown",
+        estimated_bytes=sample.estimate(total, len(rows)) if sample and total is not None else None,
+        sampled_rows=sample.rows if sample else 0,
+        success=success_of(view) if view else None,
+        published=_published(view) if view else None,
+        superseded=export.superseded,
+        inputs=inputs,
+        settings=settings_of(export),
+    )
+
+
+def planned_destination(export: ExportConfig, day: date) -> DestinationChoice:
+    """Return the destination at the prefix of a run on ``day`` whose id is not known yet."""
+    named = RUN_ID if "run_id" in placeholders_in(export.destination.template) else None
+    return plan.resolve_destination(export, plan.PrefixChoice(day, named))
+
+
+def shown_prefix(uri: str) -> str:
+    """Return a destination's URI with ``{run_id}`` as people write it."""
+    return uri.replace("%7Brun_id%7D", RUN_ID)
+
+
+def success_of(view: PrefixView) -> str | None:
+    """Return what ``_SUCCESS`` says, whether or not that is a fingerprint; ``None`` if it is not there."""
+    return view.success.data.decode("ascii", "backslashreplace").strip() if view.success else None
+
+
+def _published(view: PrefixView) -> PublishedDataset | None:
+    certified = view.control.certified
+    if certified is None:
+        return None
+    return PublishedDataset(
+        run_id=certified.run_id,
+        finished_at=certified.finished_at,
+        rows=certified.row_count,
+        parts=certified.part_count,
+        bytes=sum(part.size_bytes for part in certified.parts),
+    )
+
+
+def _columns(schema: SourceSchema) -> tuple[Column, ...]:
+    return tuple(
+        Column(
+            name=column.name,
+            type=type_name(column.type),
+            nullable=column.nullable,
+            source_type=column.source_type,
+        )
+        for column in schema.columns
+    )
+
+
+def _count(
+    source: Source, query: Query, export: ExportConfig, chunks: ChunkPlan, *, everything: bool
+) -> tuple[Sequence[int | None], RowsFrom]:
+    """Return the rows of every chunk, and where the numbers come from."""
+    chunking = export.chunking
+    queries = [chunk.query for chunk in chunks.chunks]
+    if everything or (chunking is not None and chunking.days is not None) or export.mode not in ("full", "chunked"):
+        return [count_rows(source, item) for item in queries], "count"
+    if chunking is None:
+        return [source.approximate_rows(query)], "source_estimate"
+    size = chunking.size
+    if size is None:
+        size = max(1, -(-count_rows(source, query) // (chunking.count or 1)))
+    # Every chunk was cut to the size but the last one, and the one of the rows without a key.
+    cut = len(queries) - 1 - sum(chunk.bounds.nulls for chunk in chunks.chunks)
+    return [*[size] * cut, *(count_rows(source, item) for item in queries[cut:])], "chunk_size"
+
+
+def count_rows(source: Source, query: Query) -> int:
+    """Return the rows of a query, counted by the database."""
+    text = single_statement(query.text, source.engine.dialect.name)
+    ((rows,),) = source.fetch(Query(wrap(text, "SELECT COUNT(*) FROM (", ") AS rivet_rows"), query.params))
+    return int(str(rows))
