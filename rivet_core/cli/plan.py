@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +13,8 @@ from rivet_core.cli.options import common_options, export_option, param_option
 
 if TYPE_CHECKING:
     from rivet_core.cli.output import Output, TextOutput
-    from rivet_core.config import Config, ExportConfig
-    from rivet_core.engine.preview import PreviewOptions
     from rivet_core.engine.result import ErrorReport
     from rivet_core.engine.sealed_plan import PlannedChunk, PlannedExport
-    from rivet_core.plugins import Registry
-
-logger = logging.getLogger(__name__)
 
 # More are in the JSON.
 _SHOWN_CHUNKS = 20
@@ -57,55 +50,28 @@ def plan(
     Looks at the source and at the prefix, and changes nothing. The file has no credential, no SQL and no parameter; the
     bounds of its chunks are values of the key.
     """
-    from rivet_core.api.errors import UsageError
+    from rivet_core.cli.per_export import PrefixFlags, as_json, report_each, select_stores
     from rivet_core.config import load, parse_params
     from rivet_core.engine.plan import check_params
-    from rivet_core.engine.preview import PreviewOptions
+    from rivet_core.engine.preview import PreviewOptions, preview
     from rivet_core.engine.result import ErrorReport, overall_exit_code
     from rivet_core.engine.sealed_plan import write_plan
     from rivet_core.plugins import load_registry
 
     registry = load_registry()
     loaded = load(config, registry)
-    exports = [export for export in loaded.select(names) if export.destination.spec.kind == "store"]
-    if not exports:
-        raise UsageError("a stream needs no plan: nothing is left of it", hint="select an export into a store")
+    exports = select_stores(loaded, names, PrefixFlags(), refusal="a stream needs no plan: nothing is left of it")
     options = PreviewOptions(parse_params(params), count=count, sample=not no_sample)
     check_params(loaded, tuple(exports), registry, options.params)
     now = datetime.now(UTC)
-    found = {export.name: _preview(loaded, export, registry, now, options) for export in exports}
-    planned = [item for item in found.values() if not isinstance(item, ErrorReport)]
-    if output_file is not None and len(planned) == len(found):
-        write_plan(output_file, planned, now)
-    code = overall_exit_code(item.exit_code for item in found.values() if isinstance(item, ErrorReport))
-    written = output_file if output_file is not None and code == 0 else None
-    document = {
-        "plans": [_as_json(name, item) for name, item in found.items()],
-        "written_to": written,
-        "exit_code": code,
-    }
+    found = report_each(exports, lambda export: preview(loaded, export, registry, now, options))
+    code = overall_exit_code(item.exit_code for item in found.values())
+    written = output_file if code == 0 else None
+    if written is not None:
+        write_plan(written, [item for item in found.values() if not isinstance(item, ErrorReport)], now)
+    document = {"plans": as_json(found), "written_to": written, "exit_code": code}
     output.report(document, lambda text: _render(found, written, text))
     ctx.exit(code)
-
-
-def _preview(
-    config: Config, export: ExportConfig, registry: Registry, now: datetime, options: PreviewOptions
-) -> PlannedExport | ErrorReport:
-    """Plan one export; one that cannot be planned is a result, so that the others are shown all the same."""
-    from rivet_core.engine.preview import preview
-    from rivet_core.engine.result import error_report
-
-    try:
-        return preview(config, export, registry, now, options)
-    except Exception as error:
-        logger.debug("not planned", exc_info=True)
-        return error_report(error, export.name)
-
-
-def _as_json(name: str, found: PlannedExport | ErrorReport) -> dict[str, object]:
-    from rivet_core.engine.result import ErrorReport
-
-    return {"export": name, "error": asdict(found)} if isinstance(found, ErrorReport) else found.to_json()
 
 
 def _render(found: Mapping[str, PlannedExport | ErrorReport], written: Path | None, text: TextOutput) -> None:

@@ -104,6 +104,11 @@ class PlannedExport(_Model):
     inputs: dict[str, Any]
     settings: dict[str, Any]
 
+    @property
+    def exit_code(self) -> int:
+        """0: the export can be planned."""
+        return 0
+
     def bounds(self) -> dict[int, Bounds]:
         """Return the chunks' bounds by number.
 

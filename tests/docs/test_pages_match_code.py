@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,11 @@ from docs.code_blocks import code_blocks
 from rivet_core.contract.manifest import decode, encode
 from rivet_core.contract.verdict import Verdict
 from rivet_core.engine.clean import CleanReport
+from rivet_core.engine.history import RunSummary
 from rivet_core.engine.result import RunResult
+from rivet_core.engine.sealed_plan import PlannedExport
 from rivet_core.engine.verify import VerifyReport
+from rivet_core.state import RunRow
 
 ROOT = Path(__file__).parents[2]
 #: Pages outside of docs/, whose links mkdocs does not check.
@@ -36,12 +40,19 @@ def test_generated_parts_are_current():
 
 def test_the_page_of_reports_names_every_field():
     page = (ROOT / "docs/reference/summary.md").read_text(encoding="utf-8")
-    run, validation, cleaning = re.split("## A validation|## A cleaning", page)
+    _, *pieces = re.split(r"^## (.+)$", page, flags=re.MULTILINE)
+    documented = {
+        title: re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+        for title, text in zip(pieces[::2], pieces[1::2], strict=True)
+    }
     report = VerifyReport(export="orders", resolved_prefix="file:///orders/", depth="parts", verdict=Verdict.ABSENT)
-    assert re.findall(r"^\| `(\w+)` \|", run, re.MULTILINE) == [field.name for field in fields(RunResult)]
-    assert re.findall(r"^\| `(\w+)` \|", validation, re.MULTILINE) == list(report.to_json())
+    assert documented["A run"] == [field.name for field in fields(RunResult)]
+    assert documented["A validation"] == list(report.to_json())
     cleaned = CleanReport("orders", "file:///orders/", executed=False)
-    assert re.findall(r"^\| `(\w+)` \|", cleaning, re.MULTILINE) == list(cleaned.to_json())
+    assert documented["A cleaning"] == list(cleaned.to_json())
+    assert sorted(documented["A plan"]) == sorted(PlannedExport.model_fields)
+    run = RunRow(**{**dict.fromkeys(RunRow.__dataclass_fields__), "started_at": datetime.now(UTC)})  # type: ignore[arg-type]
+    assert documented["Runs"] == list(RunSummary(run, None, 0, 0).to_json())
 
 
 def test_the_manifest_on_its_page_is_one():
