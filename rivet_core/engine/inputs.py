@@ -45,7 +45,6 @@ def settings_of(export: ExportConfig) -> dict[str, object]:
         "max_file_size": export.max_file_size,
         "empty": export.empty,
         "superseded": export.superseded,
-        "exported_at": export.exported_at,
         "on_schema_drift": export.on_schema_drift,
         "quality": export.quality.model_dump(mode="json"),
     }

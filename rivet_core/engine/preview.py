@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
-from rivet_core.api.source import Query
-from rivet_core.api.sql import single_statement, wrap
 from rivet_core.config.placeholders import placeholders_in
-from rivet_core.contract.manifest import Column
-from rivet_core.contract.types import type_name
 from rivet_core.engine import plan
+from rivet_core.engine.drift import columns_of
 from rivet_core.engine.inputs import inputs_of, settings_of
 from rivet_core.engine.prefix import look
+from rivet_core.engine.ranges import count_all
 from rivet_core.engine.rows import RowSteps
 from rivet_core.engine.sample import take_sample
 from rivet_core.engine.sealed_plan import PlannedChunk, PlannedExport, PublishedDataset, RowsFrom
@@ -25,7 +23,7 @@ from rivet_core.engine.selection import select
 from rivet_core.engine.store import open_store
 
 if TYPE_CHECKING:
-    from rivet_core.api.source import Source, SourceSchema
+    from rivet_core.api.source import Query, Source
     from rivet_core.config import Config, DestinationChoice, ExportConfig
     from rivet_core.engine.chunks import ChunkPlan
     from rivet_core.engine.prefix import PrefixView
@@ -82,7 +80,7 @@ def preview(
         export=export.name,
         mode=export.mode,
         prefix=prefix,
-        columns=_columns(steps.columns),
+        columns=columns_of(steps.columns),
         key=chunks.columns,
         chunks=tuple(
             PlannedChunk(number=chunk.number, bounds=json.loads(chunk.bounds.to_json()), rows=number)
@@ -129,18 +127,6 @@ def _published(view: PrefixView) -> PublishedDataset | None:
     )
 
 
-def _columns(schema: SourceSchema) -> tuple[Column, ...]:
-    return tuple(
-        Column(
-            name=column.name,
-            type=type_name(column.type),
-            nullable=column.nullable,
-            source_type=column.source_type,
-        )
-        for column in schema.columns
-    )
-
-
 def _count(
     source: Source, query: Query, export: ExportConfig, chunks: ChunkPlan, *, everything: bool
 ) -> tuple[Sequence[int | None], RowsFrom]:
@@ -148,19 +134,12 @@ def _count(
     chunking = export.chunking
     queries = [chunk.query for chunk in chunks.chunks]
     if everything or (chunking is not None and chunking.days is not None) or export.mode not in ("full", "chunked"):
-        return [count_rows(source, item) for item in queries], "count"
+        return [count_all(source, item) for item in queries], "count"
     if chunking is None:
         return [source.approximate_rows(query)], "source_estimate"
     size = chunking.size
     if size is None:
-        size = max(1, -(-count_rows(source, query) // (chunking.count or 1)))
+        size = max(1, -(-count_all(source, query) // (chunking.count or 1)))
     # Every chunk was cut to the size but the last one, and the one of the rows without a key.
     cut = len(queries) - 1 - sum(chunk.bounds.nulls for chunk in chunks.chunks)
-    return [*[size] * cut, *(count_rows(source, item) for item in queries[cut:])], "chunk_size"
-
-
-def count_rows(source: Source, query: Query) -> int:
-    """Return the rows of a query, counted by the database."""
-    text = single_statement(query.text, source.engine.dialect.name)
-    ((rows,),) = source.fetch(Query(wrap(text, "SELECT COUNT(*) FROM (", ") AS rivet_rows"), query.params))
-    return int(str(rows))
+    return [*[size] * cut, *(count_all(source, item) for item in queries[cut:])], "chunk_size"
