@@ -48,6 +48,7 @@ REMEDIES: Mapping[str, str] = {
     "R306": "Correct the value, give its column another type, or choose a policy under `types:`.",
     "R307": "Install the extra that the hint names.",
     "R308": "Change the query or the table back, or accept the columns with `on_schema_drift: warn` for one run.",
+    "R309": "Run the command again, which takes a new snapshot; see the server's log for what ended the old one.",
     "R401": "Read the store's own message; run again if it was a passing failure.",
     "R402": "Something else removed the object; `rivet validate` says what is missing.",
     "R403": "Grant this user reading, writing, listing and deleting below the prefix.",

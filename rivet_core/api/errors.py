@@ -14,7 +14,8 @@
     │   ├── TypeMappingError        R305  exit 2   a column has no lossless mapping
     │   ├── ValueRefused            R306  exit 3   a value that cannot be written without loss
     │   ├── DriverMissing           R307  exit 2   the database driver is not installed
-    │   └── SchemaDrift             R308  exit 4   the columns differ from those of the last run
+    │   ├── SchemaDrift             R308  exit 4   the columns differ from those of the last run
+    │   └── SnapshotLost            R309  exit 1   the one view of a run is gone
     ├── DestinationError            R401  exit 1   the store failed
     │   ├── NotFound                R402  exit 1
     │   ├── PermissionDenied        R403  exit 1
@@ -69,6 +70,7 @@ __all__ = [
     "RivetError",
     "SafetyError",
     "SchemaDrift",
+    "SnapshotLost",
     "SourceDenied",
     "SourceError",
     "SourceUnavailable",
@@ -198,6 +200,12 @@ class SchemaDrift(SourceError):
 
     code = "R308"
     exit_code = 4
+
+
+class SnapshotLost(SourceError):
+    """The view that all chunks of a run share is gone; another one would show another instant."""
+
+    code = "R309"
 
 
 class DestinationError(RivetError):

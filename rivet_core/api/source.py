@@ -111,7 +111,7 @@ class SourceContext:
 
 
 class Snapshot(Protocol):
-    """One consistent view that several workers share; its meaning is the source's own."""
+    """One instant of the database that several connections see; a source hands it out and alone knows its insides."""
 
     @property
     def description(self) -> str:
@@ -123,6 +123,8 @@ class BatchStream(ABC):
 
     #: The schema of every batch.
     schema: pa.Schema
+    #: Seconds of the longest statement that the rows have taken so far; ``None`` where that is not known.
+    longest_statement_seconds: float | None = None
 
     @abstractmethod
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -165,12 +167,17 @@ class Source(ABC):
 
         Raises:
             ValueRefused: a value cannot be kept without loss; names column and row.
+            SourceUnavailable: the connection was lost, or the server has no room now; the same read may succeed later.
+            SnapshotLost: ``snapshot`` is gone.
         """
 
-    def fetch(self, query: Query) -> Sequence[Sequence[object]]:
+    def fetch(self, query: Query, *, snapshot: Snapshot | None = None) -> Sequence[Sequence[object]]:
         """Run a small query of the core's own and return its rows as the driver gives them.
 
         Such a value, bound to another query, means itself: boundaries of chunks are found and used this way.
+
+        Args:
+            snapshot: what the query shall see; never given to a source whose ``snapshot`` opens none.
         """
         from rivet_core.api.sql import arguments, render
 
@@ -184,8 +191,21 @@ class Source(ABC):
         """Return up to ``n`` queries that together give the same rows, each row once."""
         return [query]
 
-    def snapshot(self, workers: int) -> AbstractContextManager[Snapshot | None]:
-        """Open one view for all workers, where the engine can."""
+    def snapshot(self, query: Query, workers: int) -> AbstractContextManager[Snapshot | None]:
+        """Open one view for all workers, where the engine can; ``None`` where it cannot.
+
+        Every ``read`` and ``fetch`` that gets the view sees the same instant, however late it comes and however often.
+        At most ``workers`` of them are open at the same time; one that ends, in whatever way, makes room for the next.
+        When the block is left nothing of the view remains on the server. A view that is lost is never replaced by a
+        later one: each ``read`` and ``fetch`` from then on raises ``SnapshotLost``.
+
+        Args:
+            query: what will be read, whole or in chunks; its tables must not lose rows that the view has.
+
+        Raises:
+            SourceDenied: the engine can, but this user may not.
+            QueryError: the query reads what no view covers.
+        """
         return nullcontext(None)
 
     def approximate_rows(self, query: Query) -> int | None:

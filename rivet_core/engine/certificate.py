@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rivet_core import __version__
 from rivet_core.contract.manifest import (
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from rivet_core.engine.selection import Selection
     from rivet_core.state import PartRow
 
+#: ``snapshot``: all parts show one instant; ``per_chunk``: each the time of its reading; ``mixed``: a resumed snapshot.
+Consistency = Literal["per_chunk", "snapshot", "mixed"]
+
 
 def build_manifest(
     *,
@@ -37,6 +40,7 @@ def build_manifest(
     compression: str,
     schema: SourceSchema,
     selection: Selection,
+    consistency: Consistency,
     parts: Sequence[PartRow],
 ) -> Manifest:
     """Return the manifest of a run.
@@ -44,6 +48,7 @@ def build_manifest(
     Args:
         schema: the columns of the parts.
         selection: which rows were read, and by which statements.
+        consistency: whether all parts show one instant.
         parts: the committed parts in the order of their rows.
     """
     chunks = selection.chunks
@@ -63,7 +68,7 @@ def build_manifest(
             schema_name=table.schema if table else None,
             table=table.table if table else None,
             extraction=selection.extraction,
-            consistency="snapshot" if len(chunks.chunks) == 1 else "per_chunk",
+            consistency=consistency,
         ),
         destination=ManifestDestination(kind=export.destination.spec.type, uri=destination_uri),
         format=export.format.spec.name,

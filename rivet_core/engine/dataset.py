@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rivet_core.engine import plan
-from rivet_core.engine.certificate import build_manifest
+from rivet_core.engine.certificate import Consistency, build_manifest
 from rivet_core.engine.drift import columns_of, columns_to_json, compare, describe, earlier_columns, refuse_drift
 from rivet_core.engine.extract import PartTarget
 from rivet_core.engine.inputs import inputs_of
@@ -19,6 +19,7 @@ from rivet_core.engine.quality import Gates, refuse_failed
 from rivet_core.engine.recording import StateJournal
 from rivet_core.engine.rows import RowSteps, dataset_columns
 from rivet_core.engine.selection import select
+from rivet_core.engine.view import at_one_instant
 from rivet_core.engine.workers import extract_all
 from rivet_core.state import ChunkRow
 
@@ -96,10 +97,13 @@ def export_rows(job: Job) -> Manifest:
             job.counters.approximate_rows = source.approximate_rows(query)
             format_ = plan.open_format(export, job.registry)
             job.counters.phase = "planning"
-            selection = select(source, query, schema, export, job.reuse.bounds)
-            rows = RowSteps(schema, admit=selection.admit, exported_at=job.started_at if export.exported_at else None)
-            _record(job, selection.chunks, query, schema, columns)
-            parts = _extract(job, source, selection.chunks, _target(job, format_, rows, gates))
+            with at_one_instant(source, query, export) as view:
+                selection = select(view, query, schema, export, job.reuse.bounds)
+                rows = RowSteps(
+                    schema, admit=selection.admit, exported_at=job.started_at if export.exported_at else None
+                )
+                _record(job, selection.chunks, query, schema, columns)
+                parts = _extract(job, view, selection.chunks, _target(job, format_, rows, gates))
             _judge(job, gates, format_, rows)
         return build_manifest(
             run_id=job.run_id,
@@ -111,8 +115,18 @@ def export_rows(job: Job) -> Manifest:
             compression=format_.compression,
             schema=rows.columns,
             selection=selection,
+            consistency=_consistency(job, selection.chunks),
             parts=parts,
         )
+
+
+def _consistency(job: Job, chunks: ChunkPlan) -> Consistency:
+    """Say whether all parts show one instant."""
+    if len(chunks.chunks) == 1:
+        return "snapshot"
+    if job.export.chunking is None or not job.export.chunking.snapshot:
+        return "per_chunk"
+    return "mixed" if job.reuse.kept else "snapshot"
 
 
 def _target(job: Job, format_: Format, rows: RowSteps, gates: Gates) -> PartTarget:

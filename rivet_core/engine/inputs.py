@@ -33,6 +33,7 @@ def inputs_of(export: ExportConfig, query: Query, schema: SourceSchema) -> dict[
         "chunk_count": chunking.count if chunking else None,
         "chunk_by_days": chunking.days if chunking else None,
         "exported_at": export.exported_at or None,  # runs that recorded nothing had no such column
+        "consistency": None if chunking is None else "snapshot" if chunking.snapshot else "per_chunk",
         "format": export.format.spec.name,
         "compression": str(getattr(export.format.model, "compression", "")),
     }

@@ -405,7 +405,7 @@ class SourceSuite(Suite):
     def test_the_pieces_give_the_same_rows(self, database: Source, notes: str) -> None:
         query = database.table_query(notes)
         for n in (1, 2, 7):
-            with database.snapshot(n) as snapshot:
+            with database.snapshot(query, n) as snapshot:
                 pieces = database.split(query, n)
                 assert 1 <= len(pieces) <= n
                 ids = [key for piece in pieces for key, _ in _rows(_read(database, piece, snapshot=snapshot))]
@@ -416,20 +416,60 @@ class SourceSuite(Suite):
         breaks="a dataset mixes states of the database although its manifest says snapshot",
         hint="snapshot() gives None where the engine has no view that several workers can share",
     )
-    def test_a_snapshot_does_not_see_later_rows(
+    def test_a_snapshot_does_not_see_what_others_write(
         self, database: Source, harness: SourceHarness, make_table: Callable[..., sqlalchemy.Table]
     ) -> None:
-        table = make_table([(1, "x")])
+        before = [(1, "x"), (2, "gone"), (3, None)]
+        table = make_table(before)
         query = database.table_query(table.name)
-        with database.snapshot(2) as snapshot:
+        with database.snapshot(query, 2) as snapshot:
             if snapshot is None:
                 not_applicable("the source has no snapshots")
             assert snapshot.description
             with harness.engine.begin() as connection:
-                connection.execute(table.insert(), [{"id": 2, "note": "late"}])
-            for _ in range(2):
-                assert _rows(_read(database, query, snapshot=snapshot)) == [(1, "x")]
-        assert _read(database, query).num_rows == 2
+                connection.execute(table.insert(), [{"id": 4, "note": "late"}])
+                connection.execute(table.update().where(table.c.id == 1).values(note="changed"))
+                connection.execute(table.delete().where(table.c.id == 2))
+            with ThreadPoolExecutor(2) as workers:  # at once, and each more than once
+                seen = list(workers.map(lambda _: _rows(_read(database, query, snapshot=snapshot)), range(6)))
+            assert seen == [before] * 6
+            counted = database.fetch(Query(f"SELECT COUNT(*) FROM ({query.text}) t", query.params), snapshot=snapshot)
+            assert [tuple(row) for row in counted] == [(3,)], "fetch() does not see what read() sees"
+        assert _rows(_read(database, query)) == [(1, "changed"), (3, None), (4, "late")]
+
+    @proves(
+        "Q-SNAPSHOT-2",
+        breaks="a chunk that is read a second time shows another instant, or waits for ever",
+        hint="a read that is left early gives its place back, in the same view",
+    )
+    def test_a_snapshot_outlives_reads_that_are_left(self, database: Source, notes: str) -> None:
+        query = database.table_query(notes)
+        with database.snapshot(query, 1) as snapshot:
+            if snapshot is None:
+                not_applicable("the source has no snapshots")
+            for _ in range(3):
+                with database.read(query, batch_bytes=1000, snapshot=snapshot) as stream:
+                    assert next(iter(stream)).num_rows > 0
+                with pytest.raises(QueryError):
+                    _read(database, Query(f"SELECT missing FROM {notes}"), snapshot=snapshot)
+            assert _read(database, query, snapshot=snapshot).num_rows == _ROWS
+
+    @proves(
+        "Q-SNAPSHOT-3",
+        breaks="tables stay locked after a snapshot run, and old row versions are kept for ever",
+        hint="end every transaction of the view when its block is left, also by an exception",
+    )
+    def test_nothing_of_a_snapshot_stays(
+        self, database: Source, harness: SourceHarness, make_table: Callable[..., sqlalchemy.Table]
+    ) -> None:
+        table = make_table([(1, "x")])
+        query = database.table_query(table.name)
+        error = RuntimeError("the upload failed")
+        with pytest.raises(RuntimeError) as caught:
+            _fail_in_a_snapshot(database, query, error)
+        assert caught.value is error
+        with harness.engine.begin() as connection:  # needs the table for itself
+            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN more INTEGER")
 
     @proves(
         "Q-COUNT-1",
@@ -518,10 +558,17 @@ def _seconds_to_leave(source: Source, query: Query) -> float:
     return time.monotonic() - started
 
 
-def _fail_while_reading(source: Source, query: Query, error: Exception) -> None:
-    with source.read(query, batch_bytes=1000) as stream:
+def _fail_while_reading(source: Source, query: Query, error: Exception, *, snapshot: Snapshot | None = None) -> None:
+    with source.read(query, batch_bytes=1000, snapshot=snapshot) as stream:
         next(iter(stream))
         raise error
+
+
+def _fail_in_a_snapshot(source: Source, query: Query, error: Exception) -> None:
+    with source.snapshot(query, 2) as snapshot:
+        if snapshot is None:
+            not_applicable("the source has no snapshots")
+        _fail_while_reading(source, query, error, snapshot=snapshot)
 
 
 def _note(number: int) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +17,7 @@ from rivet_core.api.sql import arguments, render, single_statement
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from rivet_core.api import Check, Query, ReadOptions, TableName
+    from rivet_core.api import Check, Query, ReadOptions, Snapshot, TableName
     from rivet_core.builtin.sqlalchemy.columns import ResultColumn
     from rivet_core.builtin.sqlalchemy.stream import Row
     from rivet_core.builtin.sqlalchemy.text import Decoder
@@ -61,8 +61,20 @@ class Backend(ABC):
         """Set up a new connection of the driver: UTC, read-only."""
 
     @abstractmethod
-    def run(self, query: Query) -> AbstractContextManager[Result]:
-        """Run the query on a connection of its own, which is dropped when the block is left."""
+    def run(self, query: Query, snapshot: Snapshot | None = None) -> AbstractContextManager[Result]:
+        """Run the query on a connection of its own, which is dropped when the block is left, or on one of the view's.
+
+        Args:
+            snapshot: what ``snapshot`` has opened.
+        """
+
+    def snapshot(self, query: Query, workers: int) -> AbstractContextManager[Snapshot | None]:
+        """Open one view for several connections; see ``Source.snapshot``."""
+        return nullcontext(None)
+
+    def fetch(self, query: Query, snapshot: Snapshot) -> Sequence[Sequence[object]]:
+        """Run a small query in a view that ``snapshot`` has opened, and return its rows as the driver gives them."""
+        raise NotImplementedError
 
     def describe(self, query: Query) -> Sequence[ResultColumn]:
         """Return the query's columns without reading its rows."""

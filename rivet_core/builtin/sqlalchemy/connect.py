@@ -94,7 +94,10 @@ def open_engine(address: Address) -> sqlalchemy.Engine:
     if dialect == "sqlite":
         creator["creator"] = partial(_open_sqlite, str(address.url.database))
     try:
-        return sqlalchemy.create_engine(address.url, connect_args=address.connect_args, hide_parameters=True, **creator)
+        # A pooled connection idles while a chunk is read, perhaps longer than the server lets it.
+        return sqlalchemy.create_engine(
+            address.url, connect_args=address.connect_args, hide_parameters=True, pool_pre_ping=True, **creator
+        )
     except NoSuchModuleError:
         raise DriverMissing(
             f"no SQLAlchemy dialect named {address.url.drivername} is installed",

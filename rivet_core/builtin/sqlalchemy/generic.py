@@ -19,7 +19,7 @@ from rivet_core.builtin.sqlalchemy.columns import MAX_DECIMAL_DIGITS, ResultColu
 from rivet_core.builtin.sqlalchemy.look import first_look, looked_at
 
 if TYPE_CHECKING:
-    from rivet_core.api import Query, TableName
+    from rivet_core.api import Query, Snapshot, TableName
     from rivet_core.builtin.sqlalchemy.text import Decoder
 
 #: SQLAlchemy's generic types, the narrower ones first.
@@ -46,7 +46,7 @@ class Generic(Backend):
     name: ClassVar[str] = "sqlalchemy"
 
     @contextmanager
-    def run(self, query: Query) -> Iterator[Result]:
+    def run(self, query: Query, snapshot: Snapshot | None = None) -> Iterator[Result]:
         """Run the query with the dialect's way to stream; the raw cursor is read, so nothing converts its values."""
         statement, params = self.statement(query)
         declared = self._declared(query.table) if query.table is not None else {}

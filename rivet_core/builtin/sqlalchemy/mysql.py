@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import pyarrow as pa
 from pyarrow import types as at
 
 from rivet_core.api import Check, QueryError, RivetError, SourceDenied, SourceError, SourceUnavailable
-from rivet_core.api.sql import wrap
+from rivet_core.api.sql import arguments, render, wrap
 from rivet_core.builtin.sqlalchemy import text
 from rivet_core.builtin.sqlalchemy.backend import Backend, Result
 from rivet_core.builtin.sqlalchemy.columns import SHORT_BYTES, ResultColumn
 from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
+from rivet_core.builtin.sqlalchemy.mysql_snapshot import begin_together
 from rivet_core.builtin.sqlalchemy.text import Decoder, Refused
 
 if TYPE_CHECKING:
     import sqlalchemy
 
-    from rivet_core.api import Query, TableName
+    from rivet_core.api import Query, Snapshot, TableName
+    from rivet_core.builtin.sqlalchemy.mysql_snapshot import SharedTransactions
 
 # Field types of the protocol (include/field_types.h).
 _FLOAT: Final = 4
@@ -86,20 +88,49 @@ class Mysql(Backend):
             cursor.execute(_READ_ONLY)
 
     @contextmanager
-    def run(self, query: Query) -> Iterator[Result]:
+    def run(self, query: Query, snapshot: Snapshot | None = None) -> Iterator[Result]:
         """Run the query unbuffered in one read-only transaction."""
         statement, params = self.statement(query)
         declared = self._declared(query.table) if query.table is not None else {}
+        with self._reader(snapshot) as connection:
+            cursor = connection.cursor(self.driver.cursors.SSCursor)
+            try:
+                with self.failures():
+                    connection.decoders = {}
+                    cursor.execute(statement, params)
+                yield Result(self._columns(cursor, declared), iter(cursor.fetchone, None))
+            finally:
+                cursor.connection = None  # its end would read all rows that are left
+
+    @contextmanager
+    def _reader(self, snapshot: Snapshot | None) -> Iterator[Any]:
+        """Open a connection, or borrow one of the view's; in the end nothing is left to read on it."""
+        if snapshot is not None:
+            with cast("SharedTransactions", snapshot).lend() as connection:
+                yield connection
+            return
         with self.failures():
             connection = self.connect()
-        cursor = connection.cursor(self.driver.cursors.SSCursor)
         try:
-            with self.failures():
-                connection.decoders = {}
-                cursor.execute(statement, params)
-            yield Result(self._columns(cursor, declared), iter(cursor.fetchone, None))
+            yield connection
         finally:
-            _drop(connection, cursor)
+            _drop(connection)
+
+    def snapshot(self, query: Query, workers: int) -> AbstractContextManager[Snapshot]:
+        """Begin as many transactions with one view as there are workers."""
+        mariadb = getattr(self.engine.dialect, "is_mariadb", False)
+        return begin_together(query, workers, self.connect, self.failures, mariadb=mariadb)
+
+    def fetch(self, query: Query, snapshot: Snapshot) -> Sequence[Sequence[object]]:
+        """Run a small query on one of the view's connections."""
+        dialect = self.engine.dialect
+        statement, names = render(query.text, dialect.name, dialect.paramstyle)
+        with self._reader(snapshot) as connection:
+            connection.decoders = self.driver.converters.decoders
+            with self.failures(), connection.cursor() as cursor:
+                cursor.execute(statement, arguments(names, query.params, dialect.paramstyle))
+                rows: Sequence[Sequence[object]] = cursor.fetchall()
+                return rows
 
     def describe(self, query: Query) -> Sequence[ResultColumn]:
         """Ask for no rows, which the server answers without computing any."""
@@ -339,13 +370,12 @@ def _tls_cipher(cursor: Any) -> str:
     return str(cursor.fetchone()[1])
 
 
-def _drop(connection: Any, cursor: Any) -> None:
+def _drop(connection: Any) -> None:
     """Close the connection. One with rows left is cut off: PyMySQL would read them all first, to throw them away."""
-    result = cursor._result
+    result = connection._result
     if result is not None and result.unbuffered_active:
         result.unbuffered_active = False
         result.connection = None
         connection._force_close()
     elif connection.open:
         connection.close()
-    cursor.connection = None

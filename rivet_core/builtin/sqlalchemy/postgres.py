@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -18,15 +18,17 @@ from rivet_core.api import (
     SourceError,
     SourceUnavailable,
 )
+from rivet_core.api.sql import arguments, render, wrap
 from rivet_core.builtin.sqlalchemy import text
 from rivet_core.builtin.sqlalchemy.backend import Backend, Result
 from rivet_core.builtin.sqlalchemy.columns import MAX_DECIMAL_DIGITS, ResultColumn
 from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
+from rivet_core.builtin.sqlalchemy.postgres_snapshot import adopt, export
 
 if TYPE_CHECKING:
     import sqlalchemy
 
-    from rivet_core.api import Query, TableName
+    from rivet_core.api import Query, Snapshot, TableName
     from rivet_core.builtin.sqlalchemy.stream import Row
     from rivet_core.builtin.sqlalchemy.text import Decoder
 
@@ -116,7 +118,7 @@ class Postgres(Backend):
         connection.read_only = True
 
     @contextmanager
-    def run(self, query: Query) -> Iterator[Result]:
+    def run(self, query: Query, snapshot: Snapshot | None = None) -> Iterator[Result]:
         """Declare a cursor in a read-only transaction and fetch from it."""
         statement, params = self.statement(query)
         # On lines of its own, so that a position in it can be told.
@@ -127,6 +129,8 @@ class Postgres(Backend):
         rows = self._fetch(connection)
         try:
             with self.failures(statement if params is None else ""):
+                if snapshot is not None:
+                    adopt(self.driver, connection, snapshot)
                 self._load_as_text(connection)
                 # Every row will be fetched, so the plan for all of them is the best, not that for the first ones.
                 connection.execute("SET LOCAL cursor_tuple_fraction = 1")
@@ -137,6 +141,33 @@ class Postgres(Backend):
             _drop(connection)
             rows.close()
             cursor.close()
+
+    @contextmanager
+    def snapshot(self, query: Query, workers: int) -> Iterator[Snapshot]:
+        """Export the view of one transaction, which stays open until the block is left."""
+        statement, params = self.statement(query)
+        probe = wrap(statement, "SELECT * FROM (", ") AS rivet_query LIMIT 0")
+        with ExitStack() as stack:
+            with self.failures():
+                exporter = stack.enter_context(closing(self.connect()))
+                with closing(self.connect()) as guard:
+                    exported = export(self.driver, exporter, guard, (probe, params))
+            yield exported
+
+    def fetch(self, query: Query, snapshot: Snapshot) -> Sequence[Sequence[object]]:
+        """Run a small query on a connection of its own that has adopted the view."""
+        dialect = self.engine.dialect
+        statement, names = render(query.text, dialect.name, dialect.paramstyle)
+        with self.failures():
+            connection = self.connect()
+            try:
+                adopt(self.driver, connection, snapshot)
+                rows: Sequence[Sequence[object]] = connection.execute(
+                    statement, arguments(names, query.params, dialect.paramstyle)
+                ).fetchall()
+                return rows
+            finally:
+                _drop(connection)
 
     def _load_as_text(self, connection: Any) -> None:
         """Make psycopg hand over what the server sent; ``bytea`` is decoded, which halves its size."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,7 +79,7 @@ class SqlalchemySource(Source):
     @contextmanager
     def read(self, query: Query, *, batch_bytes: int, snapshot: Snapshot | None = None) -> Iterator[ArrowBatches]:
         """Stream the rows; the connection is the stream's own and goes with it."""
-        with self._backend.run(query) as result:
+        with self._backend.run(query, snapshot) as result:
             resolved = readers(result.columns, self._options, self._backend.decoder)
             yield ArrowBatches(
                 resolved,
@@ -89,10 +89,14 @@ class SqlalchemySource(Source):
                 self._locator(query, resolved),
             )
 
-    def fetch(self, query: Query) -> Sequence[Sequence[object]]:
+    def fetch(self, query: Query, *, snapshot: Snapshot | None = None) -> Sequence[Sequence[object]]:
         """Run a small query of the core's own; errors of the driver are mapped."""
         with self._backend.failures():
-            return super().fetch(query)
+            return super().fetch(query) if snapshot is None else self._backend.fetch(query, snapshot)
+
+    def snapshot(self, query: Query, workers: int) -> AbstractContextManager[Snapshot | None]:
+        """Open one view for all workers: of PostgreSQL, and of MySQL where its grants allow it."""
+        return self._backend.snapshot(query, workers)
 
     def approximate_rows(self, query: Query) -> int | None:
         """Return the engine's estimate for a whole table; ``None`` for any other query."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from rivet_core.api import Query, TableName
+    from rivet_core.api import Query, Snapshot, TableName
     from rivet_core.builtin.sqlalchemy.text import Decoder
 
 #: Declared types, in the order of the search: a whole word or, for SQLite's own affinity rules (datatype3.html,
@@ -56,7 +56,7 @@ class Sqlite(Backend):
         connection.set_progress_handler(lambda: 0, _STEPS_BETWEEN_SIGNALS)
 
     @contextmanager
-    def run(self, query: Query) -> Iterator[Result]:
+    def run(self, query: Query, snapshot: Snapshot | None = None) -> Iterator[Result]:
         """Run the query; a first look at its rows tells the types that no declaration tells."""
         statement, params = self.statement(query)
         with self.failures():

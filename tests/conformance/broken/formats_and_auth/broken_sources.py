@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -91,6 +91,28 @@ class SplitsWithOverlap(SoundSource):
         return [query] * n
 
 
+class Now:
+    """A view that is none."""
+
+    description = "whatever is there"
+
+
+class ClaimsASnapshot(SoundSource):
+    """Says that it has one view for all workers, and reads what is there."""
+
+    @contextmanager
+    def snapshot(self, query: Query, workers: int) -> Iterator[Snapshot]:
+        yield Now()
+
+    @contextmanager
+    def read(self, query: Query, *, batch_bytes: int, snapshot: Snapshot | None = None) -> Iterator[BatchStream]:
+        with super().read(query, batch_bytes=batch_bytes) as stream:
+            yield stream
+
+    def fetch(self, query: Query, *, snapshot: Snapshot | None = None) -> Sequence[Sequence[object]]:
+        return super().fetch(query)
+
+
 SOURCES = {
     "sound-source": SoundSource,
     "source-drops-the-last-batch": DropsTheLastBatch,
@@ -98,6 +120,7 @@ SOURCES = {
     "source-ignores-the-bound": IgnoresTheBound,
     "source-formats-values": FormatsValues,
     "source-splits-with-overlap": SplitsWithOverlap,
+    "source-claims-a-snapshot": ClaimsASnapshot,
 }
 
 

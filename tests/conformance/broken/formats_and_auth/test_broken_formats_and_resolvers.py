@@ -41,6 +41,7 @@ FAILS = {
     "source-ignores-the-bound": ("Q-LEAVE-1 Q-READ-3", "before it is larger than batch_bytes"),
     "source-formats-values": ("Q-QUERY-2", "never format them into the text"),
     "source-splits-with-overlap": ("Q-SPLIT-1", "the pieces are disjoint"),
+    "source-claims-a-snapshot": ("Q-SNAPSHOT-1", "snapshot() gives None"),
     "cloud/ignores-force": ("A-FRESH-1", "get(force=True)"),
     "cloud/ignores-expiry": ("A-FRESH-2", "compare expires_at with the clock"),
     "cloud/plain-text": ("A-GET-1 A-SECRET-1 A-SECRET-2", "each a Secret"),
