@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "apply": ("rivet_core.cli.apply", "apply", "Run a plan."),
     "validate": ("rivet_core.cli.validate", "validate", "Verify what was exported, without touching the source."),
     "reconcile": ("rivet_core.cli.reconcile", "reconcile", "Compare what was exported with the source."),
+    "repair": ("rivet_core.cli.repair", "repair", "Export again what differs from the source."),
     "runs": ("rivet_core.cli.runs", "runs", "Show earlier runs."),
     "clean": ("rivet_core.cli.clean", "clean", "Remove old quarantine and unfinished uploads."),
     "state": ("rivet_core.cli.state", "state", "Show and reset what is remembered between runs."),

@@ -11,6 +11,7 @@ import click
 
 from rivet_core.cli.options import common_options, export_option, param_option, prefix_options, report_options
 from rivet_core.cli.per_export import PrefixFlags, as_json, report_each, select_stores
+from rivet_core.cli.ranges import describe_range
 
 if TYPE_CHECKING:
     from rivet_core.cli.output import Output, Style, TextOutput
@@ -131,14 +132,5 @@ def _name(item: PartitionReport) -> str:
     """Return which rows a partition has, in words."""
     from rivet_core.cli.progress import format_count
 
-    if item.kind == "whole" or item.range is None:
-        return "all rows"
-    columns = ", ".join(item.range.columns)
-    if item.kind == "nulls":
-        return f"rows without {columns}"
-    low, high = (bound and ", ".join(bound) for bound in (item.range.low, item.range.high))
-    if item.kind == "beyond":
-        return f"{format_count(item.source_rows or 0, 'row')} beyond the dataset, {columns} above {low}"
-    bounds = [f"above {low}"] if low else []
-    bounds += [f"up to {high}"] if high else []
-    return f"{columns} {', '.join(bounds) or 'all'}"
+    rows = describe_range(item.range)
+    return f"{format_count(item.source_rows or 0, 'row')} beyond the dataset, {rows}" if item.kind == "beyond" else rows

@@ -57,6 +57,11 @@ class ApprovedRun:
         """Sixteen hexadecimal digits; the id of the run that applies the plan ends with them."""
         return self.planned.plan_id
 
+    @property
+    def stale(self) -> frozenset[str]:
+        """No part of an earlier dataset is wrong because of a plan."""
+        return frozenset()
+
     def destination(self, run_id: str) -> DestinationChoice:
         """Return the destination at the planned prefix."""
         choice = resolving.PrefixChoice(self.created_at.astimezone(UTC).date(), run_id)
@@ -138,7 +143,7 @@ def apply_plan(
             _check(run, state)
         results = []
         for run in approved:
-            export_run = ExportRun(config, run.export, registry, state, options, approved=run)
+            export_run = ExportRun(config, run.export, registry, state, options, order=run)
             with watch(run.export.name, export_run.counters):
                 results.append(export_run.execute())
             if results[-1].exit_code == Interrupted.exit_code:

@@ -115,7 +115,7 @@ def plan_chunks(source: Source, query: Query, schema: SourceSchema, chunking: Ch
     Raises:
         QueryError: there is no such key, it cannot bound chunks, or there would be too many of them.
     """
-    columns = chunking.columns or _primary_key(source, query)
+    columns = key_columns(source, query, chunking)
     nullable = _check_key(columns, schema)
     cutter = Cutter(source, query, columns)
     if chunking.days is not None:
@@ -136,7 +136,7 @@ def plan_chunks(source: Source, query: Query, schema: SourceSchema, chunking: Ch
 
 def restore_chunks(source: Source, query: Query, chunking: Chunking, bounds: Mapping[int, Bounds]) -> ChunkPlan:
     """Return the plan of an earlier run of the same query, from the bounds that it has recorded by number."""
-    columns = chunking.columns or _primary_key(source, query)
+    columns = key_columns(source, query, chunking)
     cutter = Cutter(source, query, columns)
     chunks = tuple(cutter.chunk(number, bound) for number, bound in bounds.items())
     return ChunkPlan(columns, chunks, cutter.smallest() if len(columns) == 1 else None)
@@ -145,6 +145,15 @@ def restore_chunks(source: Source, query: Query, chunking: Chunking, bounds: Map
 def whole(query: Query) -> ChunkPlan:
     """Return the plan that reads a query by one statement."""
     return ChunkPlan((), (Chunk(1, query, Bounds()),))
+
+
+def key_columns(source: Source, query: Query, chunking: Chunking) -> tuple[str, ...]:
+    """Return the key of the chunks: the configured columns, else the primary key.
+
+    Raises:
+        QueryError: there is none.
+    """
+    return chunking.columns or _primary_key(source, query)
 
 
 def _primary_key(source: Source, query: Query) -> tuple[str, ...]:

@@ -220,6 +220,21 @@ def manifest_fingerprint(view: PrefixView) -> str | None:
     return None if key is None else fingerprint(view.manifests[key].control.data)
 
 
+def damaged_parts(destination: Destination, view: PrefixView, manifest: Manifest, *, reread: bool) -> dict[str, str]:
+    """Return what is wrong with the parts of a dataset, by path.
+
+    Args:
+        reread: read the bytes even where the version or a checksum would prove them equal.
+    """
+
+    def check(part: Part) -> tuple[str, str]:
+        finding = prove_part(destination, part, view.listing.get(part.path), reread=reread).finding
+        return part.path, {"same": "", "missing": "is missing"}.get(finding, f"is damaged: {finding}")
+
+    with ThreadPoolExecutor(_ASKING_WORKERS, thread_name_prefix="rivet-reconcile") as pool:
+        return {path: problem for path, problem in pool.map(check, manifest.committed_parts()) if problem}
+
+
 def _replaced(destination: Destination, view: PrefixView) -> bool:
     now = read_success(destination)
     return (now.data if now else None) != (view.success.data if view.success else None)
@@ -246,7 +261,7 @@ class _Reconciliation:
             reason = "there are files without a manifest: nothing says which rows they hold"
             return ReconcileReport(**facts, result="unknown", reason=reason)
         comparison = Comparison(self.source, self.query, self.source.describe(self.query), manifest)
-        damaged = self._damaged_parts(manifest)
+        damaged = damaged_parts(self.destination, self.view, manifest, reread=self.reread)
         found = [self._count(comparison, partition, damaged) for partition in comparison.partitions]
         found = [item for item in found if item.kind != "beyond" or item.source_rows]
         inside = [item for item in found if item.kind != "beyond"]
@@ -262,17 +277,6 @@ class _Reconciliation:
             source_rows=sum(counts) if len(counts) == len(inside) else None,
             partitions=tuple(found),
         )
-
-    def _damaged_parts(self, manifest: Manifest) -> dict[str, str]:
-        """Return what is wrong with parts, by path."""
-
-        def check(part: Part) -> tuple[str, str]:
-            found = self.view.listing.get(part.path)
-            finding = prove_part(self.destination, part, found, reread=self.reread).finding
-            return part.path, {"same": "", "missing": "is missing"}.get(finding, f"is damaged: {finding}")
-
-        with ThreadPoolExecutor(_ASKING_WORKERS, thread_name_prefix="rivet-reconcile") as pool:
-            return {path: problem for path, problem in pool.map(check, manifest.committed_parts()) if problem}
 
     def _count(self, comparison: Comparison, partition: Partition, damaged: Mapping[str, str]) -> PartitionReport:
         source_rows, reason = None, comparison.incomparable

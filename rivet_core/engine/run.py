@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rivet_core.api.errors import DestinationError, Interrupted, RivetError, TrustError
 from rivet_core.contract import keys
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from rivet_core.api.destination import Capabilities, ObjectInfo
     from rivet_core.config import Config, DestinationChoice, ExportConfig
     from rivet_core.contract.manifest import Manifest
-    from rivet_core.engine.apply import ApprovedRun
     from rivet_core.engine.prefix import PrefixView
     from rivet_core.engine.store import CheckedDestination
     from rivet_core.plugins import Registry
@@ -108,11 +107,33 @@ class _Work:
     recovery: Recovery | None
 
 
+class Order(Protocol):
+    """What a run is told that does not decide for itself where it writes and what it takes over."""
+
+    @property
+    def plan_id(self) -> str | None:
+        """Hexadecimal digits with which the run's id ends, if it applies a plan."""
+
+    @property
+    def reuse(self) -> Reuse:
+        """What it takes over from an earlier run."""
+
+    @property
+    def stale(self) -> frozenset[str]:
+        """Parts that go to quarantine after the commit point, whatever the export says of superseded ones."""
+
+    def destination(self, run_id: str) -> DestinationChoice:
+        """Return the destination, its prefix resolved."""
+
+    def refuse_stale(self, state: StateStore, view: PrefixView) -> None:
+        """Raise a ``RivetError`` if the order was overtaken; the lease is held, and nothing was written yet."""
+
+
 class ExportRun:
     """One run of one export into a store.
 
     Args:
-        approved: the plan that this run applies; without one it makes its own.
+        order: what to write where; without one the export's configuration and ``options`` decide.
     """
 
     def __init__(
@@ -123,17 +144,18 @@ class ExportRun:
         state: StateStore,
         options: RunOptions,
         *,
-        approved: ApprovedRun | None = None,
+        order: Order | None = None,
     ) -> None:
         self._config = config
         self._export = export
         self._registry = registry
         self._state = state
         self._options = options
-        self._approved = approved
+        self._order = order
         self._workers = export.chunking.parallel if export.chunking else 1
         self._started = datetime.now(UTC)
-        entropy = bytes.fromhex(approved.plan_id) if approved else os.urandom(2)
+        plan_id = order.plan_id if order else None
+        entropy = bytes.fromhex(plan_id) if plan_id else os.urandom(2)
         self.run_id = keys.make_run_id(export.name, self._started, entropy)
         self.counters = Counters()
         self._published: Manifest | None = None
@@ -143,7 +165,7 @@ class ExportRun:
             mode=export.mode,
             prefix=export.destination.template,
             started_at=timestamp(self._started),
-            plan=approved.plan_id if approved else None,
+            plan=plan_id,
         )
 
     def execute(self) -> RunResult:
@@ -173,8 +195,8 @@ class ExportRun:
             destination = stack.enter_context(closing(store))
             self._result.prefix = destination.uri
             view = look(destination)
-            if self._approved is not None:
-                self._approved.refuse_stale(self._state, view)
+            if self._order is not None:
+                self._order.refuse_stale(self._state, view)
             settled = self._settle_earlier_run(lease, view, unfinished)
             recovery = None
             if unfinished is not None and settled is None:
@@ -189,7 +211,8 @@ class ExportRun:
             if content is None:
                 with self._recorded(lease, work.journal):
                     content, listing = self._export_and_publish(work, claimed)
-            todo = plan_tidying(listing, content, view, self._export.superseded)
+            stale = self._order.stale if self._order else frozenset()
+            todo = plan_tidying(listing, content, view, self._export.superseded, stale=stale)
             self._tidy(work, todo, rehash=claimed.rehash_on_validate)
             if self._options.validate:
                 self._validate(destination, rehash=claimed.rehash_on_validate)
@@ -207,7 +230,7 @@ class ExportRun:
 
     def _export_and_publish(self, work: _Work, claimed: Capabilities) -> tuple[Manifest, Mapping[str, ObjectInfo]]:
         """Return what is certified now, and what was at the prefix before."""
-        plan_id = {"plan": self._approved.plan_id} if self._approved else {}
+        plan_id = {"plan": self._result.plan} if self._result.plan else {}
         work.journal.emit("run_started", prefix=work.destination.uri, mode=self._export.mode, **plan_id)
         if work.recovery is not None and work.recovery.pending is not None:
             content, data = work.recovery.pending
@@ -237,15 +260,15 @@ class ExportRun:
         )
 
     def _reuse(self, recovery: Recovery | None) -> Reuse:
-        """Return what this run takes over from the run that it resumes, or from its plan."""
-        if self._approved is not None:
-            return self._approved.reuse
+        """Return what this run takes over from the run that it resumes, or as it was told."""
+        if self._order is not None:
+            return self._order.reuse
         return recovery.reuse if recovery else Reuse()
 
     def _choose_destination(self, unfinished: RunRow | None) -> DestinationChoice:
-        """Return the destination at this run's prefix: that of the run which it resumes, of its plan, or its own."""
-        if self._approved is not None:
-            return self._approved.destination(self.run_id)
+        """Return the destination at the prefix of this run: as told, that of the run which it resumes, or its own."""
+        if self._order is not None:
+            return self._order.destination(self.run_id)
         if unfinished is not None and unfinished.prefix is not None:
             return self._export.destination.with_prefix(unfinished.prefix)
         return plan.resolve_destination(self._export, plan.PrefixChoice(self._started.date(), self.run_id))

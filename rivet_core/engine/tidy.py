@@ -7,7 +7,7 @@ warning: the new dataset is published and complete without any of this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -61,6 +61,8 @@ def plan_tidying(
     published: Manifest,
     before: PrefixView,
     superseded: Superseded,
+    *,
+    stale: Container[str] = (),
 ) -> TidyPlan:
     """Decide for every listed object.
 
@@ -69,6 +71,7 @@ def plan_tidying(
         published: the manifest that ``_SUCCESS`` now certifies.
         before: the prefix at the run's start.
         superseded: what happens to the parts of older datasets; corrupt or untracked parts always go aside.
+        stale: parts that go aside, too, because they were wrong.
     """
     ours = {part.path for part in published.parts}
     older = _superseded_parts(before)
@@ -81,7 +84,7 @@ def plan_tidying(
             continue
         if keys.parse_part_name(key) is None:
             report.append(key)
-        elif (part := older.get(key)) is None or part.size_bytes != info.size_bytes:
+        elif (part := older.get(key)) is None or part.size_bytes != info.size_bytes or key in stale:
             aside.append(info)
         elif superseded == "keep":
             kept.add(key)
