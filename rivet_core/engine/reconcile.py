@@ -7,19 +7,20 @@ It goes by the certified manifest alone: the ranges of its chunks say which rows
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from rivet_core.api.errors import TrustError
 from rivet_core.contract.fingerprint import fingerprint
 from rivet_core.contract.partitions import Partition, partitions
-from rivet_core.contract.reconciliation import PartitionReport, ReconcileReport, Result, overall
+from rivet_core.contract.reconciliation import KeyExamples, PartitionReport, ReconcileReport, Result, overall
 from rivet_core.contract.verdict import Verdict, judge
 from rivet_core.engine import plan
+from rivet_core.engine.content import ContentComparison, UnreadablePart, compare_columns
 from rivet_core.engine.prefix import look, read_success
 from rivet_core.engine.proof import prove_part
 from rivet_core.engine.ranges import Ranges, count_all
@@ -27,9 +28,11 @@ from rivet_core.engine.store import open_store
 
 if TYPE_CHECKING:
     from rivet_core.api.destination import Destination
+    from rivet_core.api.format import Format
     from rivet_core.api.source import Query, Source, SourceSchema
     from rivet_core.config import Config, ExportConfig
     from rivet_core.contract.manifest import Manifest, Part
+    from rivet_core.engine.netting import Differences
     from rivet_core.engine.plan import PrefixChoice
     from rivet_core.engine.prefix import PrefixView
     from rivet_core.plugins import Registry
@@ -184,7 +187,7 @@ def reconcile_export(
         RivetError: source or destination failed.
     """
     found = plan.resolve_destination(export, choice)
-    reread = rehash and found.spec.capabilities.rehash_on_validate
+    reread = (rehash or content) and found.spec.capabilities.rehash_on_validate
     with (
         closing(open_store(found, registry, config.base_dir)) as destination,
         closing(plan.open_source(config, export, registry)) as source,
@@ -192,7 +195,15 @@ def reconcile_export(
         query = plan.build_query(source, export, params)
         for _ in range(_ATTEMPTS):
             view = look(destination)
-            reconciliation = _Reconciliation(destination, view, source, query, export.name, reread=reread)
+            reconciliation = _Reconciliation(
+                destination,
+                view,
+                source,
+                query,
+                export.name,
+                reread=reread,
+                format_of=lambda name: plan.open_named_format(name, export, registry),
+            )
             report = reconciliation.report(content=content)
             if report.result == "match" or not _replaced(destination, view):
                 break
@@ -248,6 +259,7 @@ class _Reconciliation:
     query: Query
     export: str
     reread: bool
+    format_of: Callable[[str], Format]
 
     def report(self, *, content: bool) -> ReconcileReport:
         manifest = certified_dataset(self.destination, self.view)
@@ -260,47 +272,83 @@ class _Reconciliation:
         if manifest is None:
             reason = "there are files without a manifest: nothing says which rows they hold"
             return ReconcileReport(**facts, result="unknown", reason=reason)
-        comparison = Comparison(self.source, self.query, self.source.describe(self.query), manifest)
+        schema = self.source.describe(self.query)
+        comparison = Comparison(self.source, self.query, schema, manifest)
         damaged = damaged_parts(self.destination, self.view, manifest, reread=self.reread)
-        found = [self._count(comparison, partition, damaged) for partition in comparison.partitions]
+        rows = None
+        if content and not comparison.incomparable:
+            columns = compare_columns(self.source, self.query, schema, manifest, comparison.columns)
+            rows = ContentComparison(self.source, self.destination, manifest, columns, self.format_of)
+        found = [self._compare(comparison, partition, damaged, rows) for partition in comparison.partitions]
         found = [item for item in found if item.kind != "beyond" or item.source_rows]
         inside = [item for item in found if item.kind != "beyond"]
+        differing = rows.columns.differences if rows else ()
         counts = [item.source_rows for item in inside if item.source_rows is not None]
         return ReconcileReport(
             **facts,
             run_id=manifest.run_id,
             manifest_fingerprint=manifest_fingerprint(self.view),
-            key=comparison.columns,
-            result=overall(item.result for item in inside),
+            key=rows.columns.key if rows else comparison.columns,
+            result=overall([*(item.result for item in inside), "mismatch" if differing else "match"]),
             reason=comparison.incomparable,
             rows=manifest.row_count,
             source_rows=sum(counts) if len(counts) == len(inside) else None,
+            columns=differing,
             partitions=tuple(found),
         )
 
-    def _count(self, comparison: Comparison, partition: Partition, damaged: Mapping[str, str]) -> PartitionReport:
-        source_rows, reason = None, comparison.incomparable
-        if not reason:
-            try:
-                source_rows = comparison.count(partition)
-            except ValueError as error:
-                reason = str(error)
-        result: Result = "unknown"
-        if partition.kind == "beyond":
-            reason = reason or "they arrived after the run, and the next one has them"
-        elif source_rows is not None:
-            reason = difference(partition.rows, source_rows)
-            result = "mismatch" if reason else "match"
+    def _compare(
+        self,
+        comparison: Comparison,
+        partition: Partition,
+        damaged: Mapping[str, str],
+        content: ContentComparison | None,
+    ) -> PartitionReport:
         problems = [f"{part.path} {damaged[part.path]}" for part in partition.parts if part.path in damaged]
+        found = _Found(reason=comparison.incomparable)
+        if not comparison.incomparable:
+            try:
+                if content is None or problems or partition.kind == "beyond":
+                    found = _counted(partition, comparison.count(partition))
+                else:
+                    found = _differing(*content.compare(comparison.rows_of(partition), partition.parts))
+            except UnreadablePart as error:
+                problems.append(str(error))
+            except ValueError as error:
+                found = _Found(reason=str(error))
         if problems:
-            result, reason = "mismatch", "; ".join([*problems, *filter(None, [reason])])
+            found = replace(found, result="mismatch", reason="; ".join([*problems, *filter(None, [found.reason])]))
         return PartitionReport(
             number=partition.number,
             kind=partition.kind,
             range=partition.range,
             parts=tuple(part.path for part in partition.parts),
             rows=partition.rows,
-            source_rows=source_rows,
-            result=result,
-            reason=reason,
+            **asdict(found) | {"examples": found.examples},
         )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What comparing one partition has shown; see ``PartitionReport``."""
+
+    result: Result = "unknown"
+    reason: str = ""
+    source_rows: int | None = None
+    missing: int | None = None
+    extra: int | None = None
+    changed: int | None = None
+    examples: KeyExamples = field(default_factory=KeyExamples)
+
+
+def _counted(partition: Partition, source_rows: int) -> _Found:
+    if partition.kind == "beyond":
+        return _Found("unknown", "they arrived after the run, and the next one has them", source_rows)
+    reason = difference(partition.rows, source_rows)
+    return _Found("mismatch" if reason else "match", reason, source_rows)
+
+
+def _differing(source_rows: int, differences: Differences, examples: KeyExamples) -> _Found:
+    counts = {"missing": differences.missing, "extra": differences.extra, "changed": differences.changed}
+    reason = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
+    return _Found("mismatch" if reason else "match", reason, source_rows, **counts, examples=examples)

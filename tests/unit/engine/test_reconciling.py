@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from rivet_core.api import TrustError
 from rivet_core.contract.reconciliation import ReconcileReport
 from rivet_core.engine.plan import PrefixChoice
 from rivet_core.engine.reconcile import reconcile_export
+from rivet_core.engine.repair import repair_export
+from rivet_core.engine.run import ExportRun, RunOptions
 from unit.engine.shop import Shop
 
 ROWS = 1000
@@ -204,7 +207,6 @@ def test_a_run_reconciles_what_it_has_published(shop: Shop):
 def test_a_run_that_does_not_agree_with_the_source_fails_and_stays_published(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ):
-    from rivet_core.engine.run import ExportRun
 
     tidy = ExportRun._tidy
 
@@ -219,3 +221,130 @@ def test_a_run_that_does_not_agree_with_the_source_fails_and_stays_published(
     assert "the source has 999 rows, the dataset 1000" in result.error.message
     assert result.error.hint.startswith("its dataset was published before that")
     assert json.loads((shop.out / "manifest.json").read_bytes())["row_count"] == ROWS
+
+
+def test_content_names_missing_extra_and_changed_keys(shop: Shop):
+    shop.publish()
+    shop.source(
+        "DELETE FROM orders WHERE id = 150",
+        "UPDATE orders SET note = 'changed' WHERE id IN (160, 170)",
+        "INSERT INTO orders VALUES (0, 'missing')",
+        "UPDATE orders SET id = 5000 WHERE id = 999",
+    )
+    assert results(reconcile(shop)).keys() == {1, 2, 10, 11}
+    report = reconcile(shop, content=True)
+    assert (report.result, report.compared, report.key) == ("mismatch", "content", ("id",))
+    assert results(report) == {1: "mismatch", 2: "mismatch", 10: "mismatch", 11: "unknown"}
+    first, second, last = (report.partitions[number] for number in (0, 1, 9))
+    assert (first.missing, first.extra, first.changed, first.reason) == (1, 0, 0, "1 missing")
+    assert first.examples.missing == (("0",),)
+    assert (second.missing, second.extra, second.changed) == (0, 1, 2)
+    assert second.reason == "1 extra, 2 changed"
+    assert second.examples.extra == (("150",),)
+    assert sorted(second.examples.changed) == [("160",), ("170",)]
+    assert (last.extra, last.examples.extra, last.source_rows) == (1, (("999",),), 99)
+
+
+def test_content_finds_what_counts_do_not(shop: Shop):
+    shop.publish()
+    shop.source("UPDATE orders SET note = 'x'")
+    assert reconcile(shop).result == "match"
+    report = reconcile(shop, content=True)
+    assert [item.changed for item in report.partitions] == [100] * 10
+    assert {len(item.examples.changed) for item in report.partitions} == {10}
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+@pytest.mark.parametrize("mode", ["full", "chunked"])
+def test_every_type_is_equal_to_itself(shop: Shop, form: str, mode: str):
+    shop.source(
+        "CREATE TABLE kinds (id INTEGER PRIMARY KEY, i BIGINT, f DOUBLE, d DECIMAL(12, 2), t TEXT, b BLOB, day DATE,"
+        " at DATETIME, yes BOOLEAN)",
+        "INSERT INTO kinds VALUES (1, 5, 0.0, 1.5, 'a:b', x'00ff', '2026-01-02', '2026-01-02 03:04:05', 1)",
+        "INSERT INTO kinds VALUES (2, -9, -0.0, NULL, '', x'', '1969-01-02', '1969-01-02 03:04:05.000001', 0)",
+        "INSERT INTO kinds VALUES (3, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL)",
+        "INSERT INTO kinds VALUES (4, 0, 9e999, 99.99, 'ü', x'61', NULL, NULL, 1)",
+    )
+    shop.configure(
+        f"{{name: orders, table: kinds, mode: {mode}, format: {form}, meta_columns: {{exported_at: true}}, "
+        "destination: {type: local, path: out}}"
+    )
+    shop.publish()
+    report = reconcile(shop, content=True)
+    assert (report.result, report.columns, report.reason) == ("match", (), ""), report
+    assert report.source_rows == 4
+    for column, value in (("i", "6"), ("f", "0.25"), ("d", "1.51"), ("t", "'a'"), ("b", "x'00fe'"), ("yes", "0")):
+        shop.source("CREATE TABLE kept AS SELECT * FROM kinds")
+        shop.source(f"UPDATE kinds SET {column} = {value} WHERE id = 1")
+        assert reconcile(shop, content=True).partitions[0].changed == 1, column
+        shop.source("DELETE FROM kinds", "INSERT INTO kinds SELECT * FROM kept", "DROP TABLE kept")
+    shop.source("UPDATE kinds SET t = '' WHERE id = 3")
+    assert reconcile(shop, content=True).partitions[0].changed == 1, "NULL is not the empty text"
+
+
+def test_rows_without_any_key_are_compared_as_they_are(shop: Shop):
+    shop.source("CREATE TABLE visits (page TEXT)", "INSERT INTO visits VALUES ('a'), ('a'), ('b')")
+    shop.configure("{name: orders, table: visits, destination: {type: local, path: out}}")
+    shop.publish()
+    assert reconcile(shop, content=True).result == "match"
+    shop.source("DELETE FROM visits WHERE rowid = 1", "INSERT INTO visits VALUES ('c')")
+    report = reconcile(shop, content=True)
+    assert report.key == ()
+    (whole,) = report.partitions
+    assert (whole.missing, whole.extra, whole.changed) == (1, 1, 0)
+    assert whole.examples.missing == ()
+
+
+def test_a_key_that_is_not_unique(shop: Shop):
+    shop.source("CREATE TABLE visits (day TEXT NOT NULL, page TEXT)")
+    shop.source("INSERT INTO visits VALUES ('1', 'a'), ('1', 'a'), ('1', 'b'), ('2', 'a')")
+    shop.configure(CHUNKED.replace("table: orders", "table: visits") % "chunk_column: day, chunk_size: 1")
+    shop.publish()
+    assert reconcile(shop, content=True).result == "match"
+    shop.source("UPDATE visits SET page = 'c' WHERE rowid = 2")
+    report = reconcile(shop, content=True)
+    assert results(report) == {1: "mismatch"}
+    assert (report.partitions[0].changed, report.partitions[0].examples.changed) == (1, (("1",),))
+
+
+def test_other_columns_are_a_mismatch_that_names_them(shop: Shop):
+    shop.publish()
+    shop.source("ALTER TABLE orders ADD COLUMN amount INTEGER")
+    report = reconcile(shop, content=True)
+    assert (report.result, report.columns) == ("mismatch", ("the dataset has no column amount",))
+    assert results(report) == {}
+    shop.source("ALTER TABLE orders DROP COLUMN note")
+    assert "the source has no column note any more" in reconcile(shop, content=True).columns
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged", "swapped"])
+def test_content_of_a_part_that_cannot_be_read(shop: Shop, damage: str):
+    shop.publish()
+    part = shop.out / "part-000004.parquet"
+    if damage == "missing":
+        part.unlink()
+    elif damage == "damaged":
+        part.write_bytes(b"PAR1" + part.read_bytes()[4:-4] + b"PARX")
+    else:
+        part.write_bytes((shop.out / "part-000005.parquet").read_bytes())
+    report = reconcile(shop, content=True)
+    assert results(report) == {4: "mismatch"}
+    assert report.partitions[3].reason.startswith("part-000004.parquet is")
+
+
+def test_a_repair_mends_what_content_has_found(shop: Shop):
+    shop.publish()
+    shop.source("UPDATE orders SET note = 'x' WHERE id = 500")
+    config = shop.config
+    found = repair_export(
+        config,
+        config.exports[0],
+        shop.registry,
+        PrefixChoice(datetime.now(UTC).date()),
+        RunOptions(),
+        watch=lambda name, counters: nullcontext(),
+        report=reconcile(shop, content=True),
+        execute=True,
+    )
+    assert [item.number for item in found.flagged] == [5]
+    assert reconcile(shop, content=True).result == "match"
