@@ -94,6 +94,10 @@ def render_results(results: list[RunResult], text: TextOutput) -> None:
         took = f"in {format_duration(result.duration_seconds)}"
         if result.status == "succeeded":
             counts = [format_count(result.rows, "row")]
+            if result.unchanged:
+                counts.insert(0, "unchanged")
+            elif result.mode == "incremental":
+                counts.insert(0, format_count(result.new_rows, "new row"))
             if result.manifest_fingerprint is not None:  # a stream has no parts
                 counts.append(format_count(result.parts, "part"))
             facts = ", ".join([*counts, format_bytes(result.bytes)])

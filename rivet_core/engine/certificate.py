@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +10,7 @@ from rivet_core import __version__
 from rivet_core.contract.manifest import (
     MANIFEST_VERSION,
     WRITER_NAME,
+    Column,
     Manifest,
     ManifestDestination,
     ManifestSource,
@@ -22,6 +23,7 @@ from rivet_core.engine.drift import columns_of
 if TYPE_CHECKING:
     from rivet_core.api.source import SourceSchema, TableName
     from rivet_core.config import ExportConfig
+    from rivet_core.engine.chunks import ChunkPlan
     from rivet_core.engine.selection import Selection
     from rivet_core.state import PartRow
 
@@ -42,6 +44,7 @@ def build_manifest(
     selection: Selection,
     consistency: Consistency,
     parts: Sequence[PartRow],
+    before: Manifest | None = None,
 ) -> Manifest:
     """Return the manifest of a run.
 
@@ -50,11 +53,11 @@ def build_manifest(
         selection: which rows were read, and by which statements.
         consistency: whether all parts show one instant.
         parts: the committed parts in the order of their rows.
+        before: the dataset that the run appends to; its parts stay listed.
     """
-    chunks = selection.chunks
-    ranges = {
-        chunk.number: chunk.bounds.key_range(chunks.columns) if chunks.columns else None for chunk in chunks.chunks
-    }
+    columns = columns_of(schema)
+    earlier = _earlier_parts(before, columns)
+    listed = (*earlier, *_new_parts(run_id, selection.chunks, parts, earlier))
     return Manifest(
         manifest_version=MANIFEST_VERSION,
         status="success",
@@ -74,22 +77,50 @@ def build_manifest(
         format=export.format.spec.name,
         compression=compression,
         schema_fingerprint=schema_fingerprint(schema.arrow()),
-        columns=columns_of(schema),
-        row_count=sum(part.rows for part in parts),
-        part_count=len(parts),
-        parts=tuple(
-            Part(
-                part_id=part_id,
-                path=part.key,
-                rows=part.rows,
-                size_bytes=part.size_bytes,
-                content_fingerprint=part.content_fingerprint,
-                run_id=part.written_by or run_id,
-                chunk=part.chunk,
-                range=ranges[part.chunk],
-                checksums=dict(part.checksums),
-                version=part.version,
-            )
-            for part_id, part in enumerate(parts, start=1)
-        ),
+        columns=columns,
+        row_count=sum(part.rows for part in listed),
+        part_count=len(listed),
+        parts=listed,
     )
+
+
+def _new_parts(run_id: str, chunks: ChunkPlan, parts: Sequence[PartRow], earlier: Sequence[Part]) -> Iterator[Part]:
+    """Yield the parts of the run; their chunks count on from those of the earlier ones."""
+    ranges = {
+        chunk.number: chunk.bounds.key_range(chunks.columns) if chunks.columns else None for chunk in chunks.chunks
+    }
+    chunks_before = max((part.chunk or 0 for part in earlier), default=0)
+    for part_id, part in enumerate(parts, start=len(earlier) + 1):
+        yield Part(
+            part_id=part_id,
+            path=part.key,
+            rows=part.rows,
+            size_bytes=part.size_bytes,
+            content_fingerprint=part.content_fingerprint,
+            run_id=part.written_by or run_id,
+            chunk=chunks_before + part.chunk,
+            range=ranges[part.chunk],
+            checksums=dict(part.checksums),
+            version=part.version,
+        )
+
+
+def _earlier_parts(before: Manifest | None, columns: tuple[Column, ...]) -> tuple[Part, ...]:
+    """Return the parts of the dataset that the run appends to, each with its own columns where they differ."""
+    if before is None:
+        return ()
+    kept = []
+    for part_id, part in enumerate(before.committed_parts(), start=1):
+        own = part.columns or before.columns
+        same = _compared(own) == _compared(columns)
+        changes = {
+            "part_id": part_id,
+            "columns": None if same else own,
+            "schema_fingerprint": None if same else part.schema_fingerprint or before.schema_fingerprint,
+        }
+        kept.append(part.model_copy(update=changes))
+    return tuple(kept)
+
+
+def _compared(columns: tuple[Column, ...]) -> list[tuple[str, str, bool]]:
+    return [(column.name, column.type, column.nullable) for column in columns]

@@ -44,16 +44,18 @@ Key = tuple[KeyValue, ...]
 class Bounds:
     """The keys of one chunk: above ``low``, up to and with ``high``; ``None`` is open.
 
-    ``nulls`` are the rows without a key, and no others.
+    ``nulls`` are the rows without a key, and no others; with ``low_inclusive`` ``low`` itself belongs to the chunk.
     """
 
     low: Key | None = None
     high: Key | None = None
     nulls: bool = False
+    low_inclusive: bool = False
 
     def to_json(self) -> str:
         """Return the bounds as the state keeps them, every value with its kind."""
-        return json.dumps({"low": _described(self.low), "high": _described(self.high), "nulls": self.nulls})
+        facts = {"low": _described(self.low), "high": _described(self.high), "nulls": self.nulls}
+        return json.dumps({**facts, "low_inclusive": True} if self.low_inclusive else facts)
 
     @classmethod
     def from_json(cls, text: str) -> Bounds:
@@ -63,7 +65,8 @@ class Bounds:
             ValueError: they are none.
         """
         stored = json.loads(text)
-        return cls(_restored(stored["low"]), _restored(stored["high"]), stored["nulls"])
+        low, high = _restored(stored["low"]), _restored(stored["high"])
+        return cls(low, high, stored["nulls"], stored.get("low_inclusive", False))
 
     def key_range(self, columns: Sequence[str]) -> KeyRange:
         """Return the bounds as a manifest has them."""
@@ -71,7 +74,7 @@ class Bounds:
             columns=tuple(columns),
             low=None if self.low is None else tuple(map(to_text, self.low)),
             high=None if self.high is None else tuple(map(to_text, self.high)),
-            low_inclusive=False,
+            low_inclusive=self.low_inclusive,
             high_inclusive=True,
             nulls=self.nulls,
         )

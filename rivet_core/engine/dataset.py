@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from rivet_core.engine import plan
 from rivet_core.engine.certificate import Consistency, build_manifest
 from rivet_core.engine.drift import columns_of, columns_to_json, compare, describe, earlier_columns, refuse_drift
+from rivet_core.engine.earlier import recall
 from rivet_core.engine.extract import PartTarget
 from rivet_core.engine.inputs import inputs_of
 from rivet_core.engine.memory import MemoryPlan
+from rivet_core.engine.modes import select
+from rivet_core.engine.position import Position
 from rivet_core.engine.quality import Gates, refuse_failed
 from rivet_core.engine.recording import StateJournal
 from rivet_core.engine.rows import RowSteps, dataset_columns
-from rivet_core.engine.selection import select
 from rivet_core.engine.view import at_one_instant
 from rivet_core.engine.workers import extract_all
 from rivet_core.state import ChunkRow
@@ -59,6 +61,7 @@ class Job:
         params: values of the query's binds.
         view: the prefix at the run's start.
         result: what is reported of the run.
+        position: where an incremental export has got to.
     """
 
     config: Config
@@ -75,15 +78,36 @@ class Job:
     counters: Counters
     result: RunResult
     reuse: Reuse = field(default_factory=Reuse)
+    position: Position = field(default_factory=Position)
 
     @property
     def workers(self) -> int:
         """Chunks that are exported at the same time."""
         return self.export.chunking.parallel if self.export.chunking else 1
 
+    @property
+    def writes_empty(self) -> bool:
+        """Whether a result without rows leaves a part all the same: only where it makes a dataset."""
+        incremental, position = self.export.incremental, self.position
+        begins = position.dataset is None and (
+            position.cursor is None or incremental is None or incremental.publish_empty
+        )
+        return begins and self.export.empty == "file"
 
-def export_rows(job: Job) -> Manifest:
-    """Read the rows of an export and write its parts; returns the manifest that lists them."""
+    @property
+    def skips_empty(self) -> bool:
+        """Whether a result without rows leaves the prefix as it is."""
+        incremental, position = self.export.incremental, self.position
+        begun = position.dataset is not None or position.cursor is not None
+        return begun and incremental is not None and not incremental.publish_empty
+
+
+def export_rows(job: Job) -> Manifest | None:
+    """Read the rows of an export and write its parts.
+
+    Returns:
+        The manifest that lists them, or ``None`` if there is nothing new to publish.
+    """
     export = job.export
     with closing(plan.open_source(job.config, export, job.registry)) as source:
         query = plan.build_query(source, export, job.params)
@@ -91,19 +115,26 @@ def export_rows(job: Job) -> Manifest:
         columns = dataset_columns(schema, exported_at=export.exported_at)
         job.journal.emit("source_described", columns=len(schema.columns))
         _compare_columns(job, columns)
-        with Gates(
-            export.quality, columns.arrow(), memory_budget=job.config.memory_budget, workers=job.workers
-        ) as gates:
-            job.counters.approximate_rows = source.approximate_rows(query)
+        with ExitStack() as stack:
+            gates = stack.enter_context(
+                Gates(export.quality, columns.arrow(), memory_budget=job.config.memory_budget, workers=job.workers)
+            )
             format_ = plan.open_format(export, job.registry)
             job.counters.phase = "planning"
-            with at_one_instant(source, query, export) as view:
-                selection = select(view, query, schema, export, job.reuse.bounds)
-                rows = RowSteps(
-                    schema, admit=selection.admit, exported_at=job.started_at if export.exported_at else None
-                )
-                _record(job, selection.chunks, query, schema, columns)
-                parts = _extract(job, view, selection.chunks, _target(job, format_, rows, gates))
+            if export.mode in ("full", "chunked"):  # nobody knows beforehand how many rows the other modes choose
+                job.counters.approximate_rows = source.approximate_rows(query)
+            view = stack.enter_context(at_one_instant(source, query, export))
+            selection = select(
+                view, query, schema, export, job.reuse.bounds, started_at=job.started_at, position=job.position
+            )
+            _record(job, selection.chunks, query, schema, columns)
+            admit = None
+            if selection.window is not None:
+                admit = stack.enter_context(closing(recall(job, selection.window, schema))).admit
+            rows = RowSteps(schema, admit=admit, exported_at=job.started_at if export.exported_at else None)
+            parts = _extract(job, view, selection.chunks, _target(job, format_, rows, gates))
+            if not parts and job.skips_empty:
+                return None
             _judge(job, gates, format_, rows)
         return build_manifest(
             run_id=job.run_id,
@@ -117,11 +148,14 @@ def export_rows(job: Job) -> Manifest:
             selection=selection,
             consistency=_consistency(job, selection.chunks),
             parts=parts,
+            before=job.position.dataset,
         )
 
 
 def _consistency(job: Job, chunks: ChunkPlan) -> Consistency:
     """Say whether all parts show one instant."""
+    if job.position.dataset is not None:
+        return "per_chunk"
     if len(chunks.chunks) == 1:
         return "snapshot"
     if job.export.chunking is None or not job.export.chunking.snapshot:
@@ -144,7 +178,7 @@ def _target(job: Job, format_: Format, rows: RowSteps, gates: Gates) -> PartTarg
             writer_bytes=job.destination.buffer_bytes,
         ),
         max_file_size=export.max_file_size,
-        write_empty=export.empty == "file",
+        write_empty=job.writes_empty,
         journal=StateJournal(job.state, job.lease, job.run_id, job.journal),
         counters=job.counters,
     )

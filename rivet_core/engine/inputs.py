@@ -21,7 +21,7 @@ def inputs_of(export: ExportConfig, query: Query, schema: SourceSchema) -> dict[
 
     A resume needs the same: parts of two different exports are no dataset.
     """
-    chunking = export.chunking
+    chunking, incremental, window = export.chunking, export.incremental, export.time_window
     text = json.dumps([query.text, {name: str(value) for name, value in query.params.items()}], sort_keys=True)
     return {
         "table": export.table,
@@ -34,6 +34,13 @@ def inputs_of(export: ExportConfig, query: Query, schema: SourceSchema) -> dict[
         "chunk_by_days": chunking.days if chunking else None,
         "exported_at": export.exported_at or None,  # runs that recorded nothing had no such column
         "consistency": None if chunking is None else "snapshot" if chunking.snapshot else "per_chunk",
+        "cursor_column": incremental.cursor if incremental else None,
+        "cursor_fallback_column": incremental.fallback if incremental else None,
+        "key": list(incremental.key) if incremental else None,
+        "lag": str(incremental.lag) if incremental else None,
+        "time_column": window.column if window else None,
+        "time_unit": window.unit if window else None,
+        "window_days": window.days if window else None,
         "format": export.format.spec.name,
         "compression": str(getattr(export.format.model, "compression", "")),
     }

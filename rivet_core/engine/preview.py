@@ -14,12 +14,13 @@ from rivet_core.config.placeholders import placeholders_in
 from rivet_core.engine import plan
 from rivet_core.engine.drift import columns_of
 from rivet_core.engine.inputs import inputs_of, settings_of
+from rivet_core.engine.modes import select
+from rivet_core.engine.position import Position, find_position
 from rivet_core.engine.prefix import look
 from rivet_core.engine.ranges import count_all
 from rivet_core.engine.rows import RowSteps
 from rivet_core.engine.sample import take_sample
 from rivet_core.engine.sealed_plan import PlannedChunk, PlannedExport, PublishedDataset, RowsFrom
-from rivet_core.engine.selection import select
 from rivet_core.engine.store import open_store
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def preview(
         query = plan.build_query(source, export, options.params)
         schema = source.describe(query)
         steps = RowSteps(schema, exported_at=now if export.exported_at else None)
-        chunks = select(source, query, schema, export, {}).chunks
+        position = _position(config, export, view)
+        chunks = select(source, query, schema, export, {}, started_at=now, position=position).chunks
         rows, rows_from = _count(source, query, export, chunks, everything=options.count)
         known = [number for number in rows if number is not None]
         total = sum(known) if len(known) == len(rows) else None
@@ -96,6 +98,16 @@ def preview(
         inputs=inputs,
         settings=settings_of(export),
     )
+
+
+def _position(config: Config, export: ExportConfig, view: PrefixView | None) -> Position:
+    """Return where a run would begin; the state is opened only for an incremental export."""
+    if export.incremental is None:
+        return Position()
+    from rivet_core.state import open_state
+
+    with open_state(config.state_url, config.base_dir) as state:
+        return find_position(state, export, view.control.certified if view else None)
 
 
 def planned_destination(export: ExportConfig, day: date) -> DestinationChoice:

@@ -47,6 +47,8 @@ class RunResult:
     Attributes:
         prefix: where the dataset is (``stdout`` for a stream).
         bytes: size of all parts at the destination.
+        new_rows: rows that this run has added to those of the dataset before; all of them where it replaced it.
+        unchanged: an incremental run found nothing new and left the prefix as it is.
         quarantined: part names that were moved aside after the commit point.
         untracked: names at the prefix that are in no manifest and not ours to move.
         validation: the report of ``--validate``.
@@ -69,6 +71,8 @@ class RunResult:
     rows: int = 0
     parts: int = 0
     bytes: int = 0
+    new_rows: int = 0
+    unchanged: bool = False
     manifest_fingerprint: str | None = None
     quarantined: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)

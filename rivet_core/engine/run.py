@@ -20,6 +20,7 @@ from rivet_core.engine.dataset import Job, Reuse, export_rows
 from rivet_core.engine.inputs import inputs_of, refuse_changed_inputs
 from rivet_core.engine.journal import Journal
 from rivet_core.engine.memory import MemoryPlan
+from rivet_core.engine.position import Position, cursor_of, find_position, has_own_prefixes, new_rows
 from rivet_core.engine.prefix import look
 from rivet_core.engine.publish import Baseline, Publisher
 from rivet_core.engine.reconcile import count_dataset
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from rivet_core.engine.prefix import PrefixView
     from rivet_core.engine.store import CheckedDestination
     from rivet_core.plugins import Registry
-    from rivet_core.state import Lease, LeaseInfo, Outcome, RunRow, StateStore
+    from rivet_core.state import CursorRow, Lease, LeaseInfo, Outcome, RunRow, StateStore
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class _Work:
     Attributes:
         view: the prefix at the run's start.
         recovery: what is there of the run that this one resumes.
+        position: where an incremental export has got to.
     """
 
     lease: Lease
@@ -105,6 +107,7 @@ class _Work:
     view: PrefixView
     journal: Journal
     recovery: Recovery | None
+    position: Position
 
 
 class Order(Protocol):
@@ -159,6 +162,7 @@ class ExportRun:
         self.run_id = keys.make_run_id(export.name, self._started, entropy)
         self.counters = Counters()
         self._published: Manifest | None = None
+        self._before: Manifest | None = None
         self._result = RunResult(
             export=export.name,
             run_id=self.run_id,
@@ -201,23 +205,28 @@ class ExportRun:
             recovery = None
             if unfinished is not None and settled is None:
                 recovery = self._recover(unfinished, destination, view)
+            position = Position()
+            if self._export.incremental is not None and settled is None:
+                position = self._find_position(lease, destination, view)
+                self._before = position.dataset
             if self._options.dry_run:
                 self._result.status = "planned"
                 return
             if settled is None and (recovery is None or recovery.pending is None):
                 self._start(lease, choice.template, destination, view, recovery)
-            work = _Work(lease, destination, view, self._open_journal(lease, destination), recovery)
+            work = _Work(lease, destination, view, self._open_journal(lease, destination), recovery, position)
             content, listing = settled, view.listing
             if content is None:
-                with self._recorded(lease, work.journal):
+                with self._recorded(work):
                     content, listing = self._export_and_publish(work, claimed)
-            stale = self._order.stale if self._order else frozenset()
-            todo = plan_tidying(listing, content, view, self._export.superseded, stale=stale)
-            self._tidy(work, todo, rehash=claimed.rehash_on_validate)
-            if self._options.validate:
+            if content is not None:
+                stale = self._order.stale if self._order else frozenset()
+                todo = plan_tidying(listing, content, view, self._export.superseded, stale=stale)
+                self._tidy(work, todo, rehash=claimed.rehash_on_validate)
+            if self._options.validate and (content or view.control.certified):
                 self._validate(destination, rehash=claimed.rehash_on_validate)
-            if self._options.reconcile:
-                self._reconcile(work.journal, content)
+            if self._options.reconcile and (described := content or view.control.certified):
+                self._reconcile(work.journal, described)
 
     def _open_journal(self, lease: Lease, destination: CheckedDestination) -> Journal:
         journal = Journal(
@@ -228,14 +237,19 @@ class ExportRun:
             journal.warn(message)
         return journal
 
-    def _export_and_publish(self, work: _Work, claimed: Capabilities) -> tuple[Manifest, Mapping[str, ObjectInfo]]:
-        """Return what is certified now, and what was at the prefix before."""
+    def _export_and_publish(
+        self, work: _Work, claimed: Capabilities
+    ) -> tuple[Manifest | None, Mapping[str, ObjectInfo]]:
+        """Return what is certified now, ``None`` if there is nothing new, and what was at the prefix before."""
         plan_id = {"plan": self._result.plan} if self._result.plan else {}
         work.journal.emit("run_started", prefix=work.destination.uri, mode=self._export.mode, **plan_id)
         if work.recovery is not None and work.recovery.pending is not None:
             content, data = work.recovery.pending
         else:
-            content = export_rows(self._job(work))
+            exported = export_rows(self._job(work))
+            if exported is None:
+                return None, work.view.listing
+            content = exported
             data = encode(content)
         conditional = work.destination.capabilities(claimed).conditional_put
         publisher = Publisher(work.destination, conditional=conditional, guard=work.lease.check)
@@ -257,6 +271,7 @@ class ExportRun:
             counters=self.counters,
             result=self._result,
             reuse=self._reuse(work.recovery),
+            position=work.position,
         )
 
     def _reuse(self, recovery: Recovery | None) -> Reuse:
@@ -289,7 +304,26 @@ class ExportRun:
             return None
         self.run_id = self._result.run_id = earlier.run_id
         self._committed(certified, view.manifests[view.control.certified_key].control.data)
+        self._result.new_rows = sum(part.rows for part in certified.parts if part.run_id == certified.run_id)
         return certified
+
+    def _find_position(self, lease: Lease, destination: CheckedDestination, view: PrefixView) -> Position:
+        """Return where the export has got to, a commit at another prefix that the state has missed included."""
+        earlier = self._state.newest_run(self._export.name)
+        if (
+            has_own_prefixes(self._export)
+            and earlier is not None
+            and earlier.manifest_fingerprint is not None  # it was about to publish
+            and earlier.status != "succeeded"
+            and earlier.prefix is not None
+            and earlier.prefix_uri != destination.uri
+            and not self._options.dry_run
+        ):
+            choice = self._export.destination.with_prefix(earlier.prefix)
+            with closing(open_store(choice, self._registry, self._config.base_dir)) as store:
+                if store.uri == earlier.prefix_uri:
+                    self._settle_earlier_run(lease, look(store, everything=False), None)
+        return find_position(self._state, self._export, view.control.certified)
 
     def _recover(self, unfinished: RunRow, destination: CheckedDestination, view: PrefixView) -> Recovery:
         """Decide what is kept of the run to resume, before anything is recorded or written."""
@@ -327,8 +361,9 @@ class ExportRun:
         )
 
     @contextmanager
-    def _recorded(self, lease: Lease, journal: Journal) -> Iterator[None]:
-        """Keep the outcome in the state, whatever it is. The dataset is published when the block ends well."""
+    def _recorded(self, work: _Work) -> Iterator[None]:
+        """Keep the outcome in the state, whatever it is. When the block ends well the dataset is published, or left."""
+        lease, journal = work.lease, work.journal
         try:
             yield
         except BaseException as error:
@@ -341,6 +376,8 @@ class ExportRun:
             raise
         if self._published is not None:
             self._succeed(lease, journal, self._published)
+        else:
+            self._leave(work)
 
     def _succeed(self, lease: Lease, journal: Journal, content: Manifest) -> None:
         self._finish(lease, self.run_id, "succeeded", content=content)
@@ -375,11 +412,25 @@ class ExportRun:
 
     def _committed(self, content: Manifest, data: bytes) -> None:
         self._published = content
+        self._result.status = "succeeded"
+        self._result.manifest_fingerprint = fingerprint(data)
+        self._describe(content)
+
+    def _leave(self, work: _Work) -> None:
+        """Record and report that nothing is new; the state learns the cursor again if it has lost it."""
+        result, dataset = self._result, work.position.dataset
+        cursor = cursor_of(dataset) if dataset is not None and not work.position.per_run else None
+        self._finish(work.lease, self.run_id, "succeeded", cursor=cursor)
+        work.journal.emit_if_possible("run_succeeded", rows=0, parts=0, bytes=0)
+        result.status, result.unchanged = "succeeded", True
+        if dataset is not None:
+            self._describe(dataset)
+
+    def _describe(self, content: Manifest) -> None:
         result = self._result
-        result.status = "succeeded"
         result.rows, result.parts = content.row_count, content.part_count
         result.bytes = sum(part.size_bytes for part in content.parts)
-        result.manifest_fingerprint = fingerprint(data)
+        result.new_rows = new_rows(content, self._before)
 
     def _tidy(self, work: _Work, todo: TidyPlan, *, rehash: bool) -> None:
         """Move old parts aside. Nothing in here can unmake the dataset, so failures are warnings."""
@@ -435,6 +486,7 @@ class ExportRun:
         *,
         content: Manifest | None = None,
         error: ErrorReport | None = None,
+        cursor: CursorRow | None = None,
     ) -> None:
         self._state.finish_run(
             lease,
@@ -446,6 +498,7 @@ class ExportRun:
             rows=content.row_count if content else 0,
             size_bytes=sum(part.size_bytes for part in content.parts) if content else 0,
             parts=content.part_count if content else 0,
+            cursor=cursor_of(content) if content else cursor,
         )
 
 

@@ -17,6 +17,7 @@ from rivet_core.engine.memory import MemoryPlan
 from rivet_core.engine.result import RunResult, error_report, timestamp
 from rivet_core.engine.rows import RowSteps
 from rivet_core.engine.store import open_stream
+from rivet_core.engine.time_window import plan_window
 from rivet_core.engine.upload import Sink, buffered
 
 if TYPE_CHECKING:
@@ -39,8 +40,14 @@ def _check_stream(exports: tuple[ExportConfig, ...], *, validate: bool) -> Expor
             "a stream cannot be validated: its bytes are gone",
             hint="leave --validate and --reconcile out, or export to a store",
         )
-    _refuse_policies(exports[0])
-    return exports[0]
+    (export,) = exports
+    if export.incremental is not None:
+        raise UsageError(
+            "an incremental export needs a store: what was delivered is known by the dataset that is certified there",
+            hint="export to a store, or choose mode: time_window",
+        )
+    _refuse_policies(export)
+    return export
 
 
 def _refuse_policies(export: ExportConfig) -> None:
@@ -111,8 +118,13 @@ def _copy(
     memory = MemoryPlan.divide(config.memory_budget, None)
     with closing(plan.open_source(config, export, registry)) as source:
         query = plan.build_query(source, export, params)
-        rows = RowSteps(source.describe(query), exported_at=started if export.exported_at else None)
-        counters.approximate_rows = source.approximate_rows(query)
+        schema = source.describe(query)
+        rows = RowSteps(schema, exported_at=started if export.exported_at else None)
+        if export.time_window is None:
+            counters.approximate_rows = source.approximate_rows(query)
+        else:
+            window = plan_window(source, query, schema, export.time_window, started_at=started)
+            query = window.chunks.chunks[0].query
         format_ = plan.open_format(export, registry)
         with open_stream(export.destination, registry, config.base_dir).open() as stream:
             sink = Sink(stream.write)
