@@ -42,6 +42,7 @@ A message and a hint never hold a secret: both pass the redactor (``api.secret``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from rivet_core.api.secret import redact
@@ -175,10 +176,20 @@ class QueryError(SourceError):
 
 
 class TypeMappingError(SourceError):
-    """At least one column has no lossless mapping; names all of them and the override to write."""
+    """At least one column has no lossless mapping; names all of them and the override to write.
+
+    Args:
+        overrides: a type that would do for each of these columns, by the column's name.
+    """
 
     code = "R305"
     exit_code = 2
+
+    def __init__(
+        self, message: str, *, hint: str = "", code: str | None = None, overrides: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.overrides = dict(overrides or {})
 
 
 class ValueRefused(SourceError):

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "runs": ("rivet_core.cli.runs", "runs", "Show earlier runs."),
     "clean": ("rivet_core.cli.clean", "clean", "Remove old quarantine and unfinished uploads."),
     "state": ("rivet_core.cli.state", "state", "Show and reset what is remembered between runs."),
+    "check": ("rivet_core.cli.check", "check", "Check types, indexes and statement lengths."),
     "doctor": ("rivet_core.cli.doctor", "doctor", "Check the source, the destinations and the plugins."),
     "plugins": ("rivet_core.cli.plugins_list", "plugins", "Show what is installed."),
     "schema": ("rivet_core.cli.schema_cmd", "schema", "Print JSON Schemas of rivet.yaml and of the manifest."),

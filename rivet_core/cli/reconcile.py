@@ -45,7 +45,9 @@ def reconcile(
     form: Literal["pretty", "json"],
     output_file: Path | None,
 ) -> None:
-    """Compare what was exported with the source, range by range. Nothing is written.
+    """Compare what was exported with the source.
+
+    Range by range; nothing is written.
 
     The exit code is the highest of the exports': 0 for a match, or where nothing can be compared, 3 for a mismatch, 1
     if the source or a prefix cannot be read.

@@ -52,10 +52,10 @@ def repair(
     execute: bool,
     validate: bool,
 ) -> None:
-    """Export again what differs from the source, and keep the rest of the dataset.
+    """Export again what differs from the source.
 
-    Ranges that differ, and parts that are missing or damaged, are written as new parts; then the new dataset is
-    published, and the stale parts go to quarantine. Without --execute it says what it would do.
+    Ranges that differ, and parts that are missing or damaged, are written as new parts; the rest is kept. Then the new
+    dataset is published, and the stale parts go to quarantine. Without --execute it says what it would do.
     """
     from rivet_core.api.errors import UsageError
     from rivet_core.cli.progress import show_progress

@@ -193,6 +193,16 @@ def _check_key(columns: Sequence[str], schema: SourceSchema) -> bool:
     return bool(nullable)
 
 
+def key_of(source: Source, query: Query, schema: SourceSchema, chunking: Chunking) -> tuple[tuple[str, ...], bool]:
+    """Return the columns that chunks are cut by, and whether rows may have no key.
+
+    Raises:
+        QueryError: there is no such key, or it cannot bound chunks.
+    """
+    columns = chunking.columns or _primary_key(source, query)
+    return columns, _check_key(columns, schema)
+
+
 class Cutter:
     """Asks a query for its keys.
 

@@ -133,9 +133,9 @@ def export_rows(job: Job) -> Manifest | None:
                 admit = stack.enter_context(closing(recall(job, selection.window, schema))).admit
             rows = RowSteps(schema, admit=admit, exported_at=job.started_at if export.exported_at else None)
             parts = _extract(job, view, selection.chunks, _target(job, format_, rows, gates))
+            _judge(job, gates, format_, rows)
             if not parts and job.skips_empty:
                 return None
-            _judge(job, gates, format_, rows)
         return build_manifest(
             run_id=job.run_id,
             export=export,

@@ -15,6 +15,7 @@ import pytest
 from docs.code_blocks import code_blocks
 from rivet_core.contract.manifest import decode, encode
 from rivet_core.contract.verdict import Verdict
+from rivet_core.engine.check import CheckReport
 from rivet_core.engine.clean import CleanReport
 from rivet_core.engine.history import RunSummary
 from rivet_core.engine.result import RunResult
@@ -50,6 +51,7 @@ def test_the_page_of_reports_names_every_field():
     assert documented["A validation"] == list(report.to_json())
     cleaned = CleanReport("orders", "file:///orders/", executed=False)
     assert documented["A cleaning"] == list(cleaned.to_json())
+    assert documented["A check"] == [field.name for field in fields(CheckReport)]
     assert sorted(documented["A plan"]) == sorted(PlannedExport.model_fields)
     run = RunRow(**{**dict.fromkeys(RunRow.__dataclass_fields__), "started_at": datetime.now(UTC)})  # type: ignore[arg-type]
     assert documented["Runs"] == list(RunSummary(run, None, 0, 0).to_json())

@@ -151,6 +151,7 @@ def _mapping_error(columns: Sequence[ResultColumn]) -> TypeMappingError:
     return TypeMappingError(
         f"{count} no lossless type: {reasons}",
         hint=f"add to the export, with the types that you want:\ncolumns:\n{block}{policy}",
+        overrides={column.name: column.remedy for column in columns},
     )
 
 

@@ -162,6 +162,21 @@ def test_a_gate_that_was_loosened_lets_a_resume_publish(shop: Shop):
     assert measures(result) == {"row_count_max": (ROWS, True)}
 
 
+def test_gates_judge_the_rows_of_an_increment(shop: Shop):
+    increments = "mode: incremental, cursor_column: id, key: id"
+    configure(shop, "row_count_min: 1, unique_columns: [code]", increments)
+    assert shop.publish().rows == ROWS
+    empty = shop.run()
+    assert empty.error is not None
+    assert "0 rows, at least 1 wanted" in empty.error.message
+    shop.source("INSERT INTO orders VALUES (5000, NULL, 'code 1')")  # the code of an earlier row
+    result = shop.publish()
+    assert result.rows == ROWS + 1
+    assert measures(result) == {"row_count_min": (1, True), "unique_columns code": (0, True)}
+    configure(shop, "null_ratio_max: {note: 0.9}", increments)
+    assert measures(shop.publish()) == {"null_ratio_max note": (0.0, True)}
+
+
 @pytest.mark.parametrize(
     ("gate", "message"),
     [
