@@ -1,10 +1,10 @@
 """Runs exports in forked children that can be killed at any operation: started once, so a run costs no imports.
 
-As a program (``python zygote.py WARM_UP_CONFIG``) it reads one JSON request a line, the fields of ``Request``, forks,
-and answers ``{"status": N}`` with the child's wait status. In the child every operation of the destination and every
-write of the state counts twice, before and after, and at the count ``kill_at`` the child kills itself with SIGKILL; or
-the parent kills it ``kill_after`` seconds after it has begun. The names of the counted points go to the trace file,
-unbuffered.
+As a program (``python -m crash.zygote WARM_UP_CONFIG``) it reads one JSON request a line, the fields of ``Request``,
+forks, and answers ``{"status": N}`` with the child's wait status. In the child every operation of the destination and
+every write of the state counts twice, before and after, and at the count ``kill_at`` the child kills itself with
+SIGKILL; or the parent kills it ``kill_after`` seconds after it has begun. The names of the counted points go to the
+trace file, unbuffered.
 
 The kit's ``MortalDestination`` plays a death inside one process, for any plugin. Here the process is really killed,
 with whatever it had not flushed, and nothing of the kit takes part: what the kit plays is held against the real thing.
@@ -23,12 +23,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rivet_core.plugins import Registry
 
+TESTS = Path(__file__).parents[1]
 _OPERATIONS = ("put", "head", "list", "open_reader", "open_writer", "copy", "move", "delete")
 
 
@@ -41,6 +43,7 @@ class Request:
         trace: receives the points; the results go beside it, with the suffix ``.json``.
         kill_at: the point at which it dies.
         kill_after: the seconds after which it dies.
+        harm: what befalls it at ``kill_at`` instead of its death: the name of a function in ``harms``.
     """
 
     config: str
@@ -50,6 +53,7 @@ class Request:
     resume: bool = False
     force: bool = False
     dry_run: bool = False
+    harm: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ class Zygote:
         self, warm_up: Path, *, environment: Mapping[str, str] | None = None, inside: Sequence[str] = ()
     ) -> None:
         self._process = subprocess.Popen(
-            [*inside, sys.executable, __file__, str(warm_up)],
+            [*inside, sys.executable, "-m", "crash.zygote", str(warm_up)],
+            cwd=TESTS,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -99,11 +104,12 @@ class Zygote:
         resume: bool = False,
         force: bool = False,
         dry_run: bool = False,
+        harm: str | None = None,
     ) -> Outcome:
         """Run every export of ``config`` in a child and wait for its end."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = Request(str(config), str(trace), kill_at, kill_after, resume, force, dry_run)
+        request = Request(str(config), str(trace), kill_at, kill_after, resume, force, dry_run, harm)
         report = _report_beside(trace)
         for left in (trace, report):
             left.unlink(missing_ok=True)
@@ -129,11 +135,12 @@ def _report_beside(trace: Path) -> Path:
 
 
 class _Points:
-    """Counts points in the child and kills it at the chosen one. Safe for threads."""
+    """Counts points in the child and does something at the chosen one. Safe for threads."""
 
-    def __init__(self, trace: Path, kill_at: int | None) -> None:
+    def __init__(self, trace: Path, kill_at: int | None, strike: Callable[[], None]) -> None:
         self._trace = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._kill_at = kill_at
+        self._strike = strike
         self._count = 0
         self._lock = threading.Lock()
 
@@ -141,8 +148,9 @@ class _Points:
         with self._lock:
             self._count += 1
             os.write(self._trace, f"{name}\n".encode())
-            if self._count == self._kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+            struck = self._count == self._kill_at
+        if struck:
+            self._strike()
 
     def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -177,6 +185,17 @@ def _instrument(points: _Points) -> None:
         points.reach("after state write")
 
     Database.write = counted_write  # type: ignore[method-assign]
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _strike_of(request: Request) -> Callable[[], None]:
+    if request.harm is None:
+        return _die
+    harm: Callable[[Path], None] = getattr(import_module("crash.harms"), request.harm)
+    return lambda: harm(Path(request.config).parent)
 
 
 def _run(request: Request, registry: Registry) -> int:
@@ -222,7 +241,7 @@ def main(warm_up: str) -> None:
         if pid == 0:
             code = 70
             try:
-                _instrument(_Points(Path(request.trace), request.kill_at))
+                _instrument(_Points(Path(request.trace), request.kill_at, _strike_of(request)))
                 code = _run(request, registry)
             finally:
                 sys.stderr.flush()
