@@ -21,13 +21,24 @@ from servers.process import free_port
 from servers.proxy import FaultProxy, Reset
 
 RUNS = (("run", "--debug"), ("run", "--json", "--debug", "--validate", "--summary-output", "summary.json"))
-COMMANDS = (
+#: Commands that need a value for each bind of the query.
+QUERYING = (
     *RUNS,
+    ("plan", "--debug", "--count", "-o", "plan.json"),
+    ("apply", "plan.json", "--json", "--debug"),
+    ("reconcile", "--debug"),
+)
+COMMANDS = (
+    *QUERYING,
     ("validate", "--json", "--debug"),
     ("doctor", "--debug"),
     ("doctor", "--json"),
     ("state", "show", "--debug"),
     ("state", "show", "--json"),
+    ("state", "chunks", "--export", "orders", "--debug"),
+    ("state", "reset", "--export", "orders", "--debug", "--execute"),
+    ("runs", "list", "--json"),
+    ("runs", "show", "latest", "--debug"),
 )
 #: What the tests themselves write the secret to.
 INPUTS = {"rivet.yaml", "database.url"}
@@ -44,11 +55,13 @@ def search_everything(
 ) -> None:
     """Run commands, each run with this exit code, and search all that was written for the canary."""
     for command in commands:
-        arguments = [*command, *params] if command[0] == "run" else command
+        arguments = [*command, *params] if command in QUERYING else command
         finished = workspace.rivet(*arguments, **environment)
         assert canary.traces(finished.out + finished.err) == [], (command, finished)
         if command[0] == "run":
             assert finished.exit_code == exit_code, finished
+        elif exit_code == 0:
+            assert finished.exit_code == 0, finished
         assert "R999" not in finished.out + finished.err, finished
     assert find_in_files(workspace.directory, canary) == []
 
@@ -177,7 +190,7 @@ def test_parameters_of_failing_queries(
 ) -> None:
     workspace.configure(any_source(engine, request, workspace), {"query": query})
     search_everything(
-        workspace, canary, exit_code=exit_code, commands=RUNS, params=["--param", f"token={canary.value}"]
+        workspace, canary, exit_code=exit_code, commands=QUERYING, params=["--param", f"token={canary.value}"]
     )
 
 
@@ -186,7 +199,7 @@ def test_parameter_as_a_value_that_is_refused(workspace: Workspace, canary: Cana
     workspace.configure(
         {"type": "sqlite", "database": "shop.db"}, {"query": "SELECT ${token} AS i", "columns": {"i": "int64"}}
     )
-    search_everything(workspace, canary, exit_code=3, commands=RUNS, params=["--param", f"token={canary.value}"])
+    search_everything(workspace, canary, exit_code=3, commands=QUERYING, params=["--param", f"token={canary.value}"])
 
 
 @pytest.mark.parametrize("params", [["--param", "CANARY"], ["--param", "=CANARY"], ["--param", "other=CANARY"]])
