@@ -129,8 +129,13 @@ def _now_there(planned: PlannedExport) -> str:
     if there is None:
         return "now there: " + ("nothing" if planned.success is None else "a _SUCCESS that certifies no manifest")
     facts = f"{format_count(there.rows, 'row')}, {format_count(there.parts, 'part')}, {format_bytes(there.bytes)}"
-    fate = {"quarantine": "go to quarantine", "keep": "be kept", "delete": "be deleted"}.get(planned.superseded, "")
-    return f"now there: run {there.run_id}, {facts}; its parts would {fate}"
+    fates = {
+        "quarantine": "its parts would go to quarantine",
+        "keep": "its parts would be kept",
+        "delete": "its parts would be deleted",
+        "append": "the run would append to it",
+    }
+    return f"now there: run {there.run_id}, {facts}; {fates.get(planned.superseded, planned.superseded)}"
 
 
 def _cells(chunk: PlannedChunk) -> list[str]:
@@ -141,4 +146,5 @@ def _cells(chunk: PlannedChunk) -> list[str]:
         "NULL" if bounds.nulls else "-" if key is None else ", ".join(map(to_text, key))
         for key in (bounds.low, bounds.high)
     )
+    low = f"from {low}" if bounds.low_inclusive else low
     return [str(chunk.number), low, high, "unknown" if chunk.rows is None else f"{chunk.rows:,}"]

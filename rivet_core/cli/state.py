@@ -122,7 +122,7 @@ def _render_chunks(summary: RunSummary, found: list[ChunkSummary], text: TextOut
 def _cells(chunk: ChunkSummary) -> list[str]:
     return [
         str(chunk.number),
-        "NULL" if chunk.nulls else _key(chunk.low),
+        "NULL" if chunk.nulls else f"{'from ' if chunk.low_inclusive else ''}{_key(chunk.low)}",
         "NULL" if chunk.nulls else _key(chunk.high),
         chunk.state,
         "-" if chunk.attempt is None else str(chunk.attempt),

@@ -12,6 +12,7 @@ from rivet_core.api.errors import Interrupted, PlanRefused, UsageError
 from rivet_core.engine import plan as resolving
 from rivet_core.engine.dataset import Reuse
 from rivet_core.engine.inputs import changes, inputs_of, settings_of
+from rivet_core.engine.position import expected_position
 from rivet_core.engine.prefix import look
 from rivet_core.engine.preview import RUN_ID, planned_destination, shown_prefix, success_of
 from rivet_core.engine.result import timestamp
@@ -99,6 +100,9 @@ class ApprovedRun:
             raise PlanRefused(
                 f"another dataset was published at {self.planned.prefix} since the plan was made", hint=_MADE_ANEW
             )
+        if self.export.incremental is not None:
+            cursor = expected_position(state, self.export, view.control.certified if view else None).cursor
+            self._refuse_changes(changes({"cursor": self.planned.cursor}, {"cursor": cursor}))
         with closing(resolving.open_source(self.config, self.export, self.registry)) as source:
             query = resolving.build_query(source, self.export, self.params)
             inputs = inputs_of(self.export, query, source.describe(query))

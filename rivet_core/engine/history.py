@@ -113,7 +113,7 @@ class ChunkSummary:
     """A chunk of a run.
 
     Attributes:
-        low: the rows are above this key; ``None`` is open.
+        low: the rows are above this key, or begin with it if ``low_inclusive``; ``None`` is open.
         high: up to and with this one.
         nulls: the rows without a key, and no others.
         attempt: the attempt that finished it; ``None`` while it is open.
@@ -124,6 +124,7 @@ class ChunkSummary:
     number: int
     low: tuple[str, ...] | None
     high: tuple[str, ...] | None
+    low_inclusive: bool
     nulls: bool
     attempt: int | None
     rows: int
@@ -259,6 +260,7 @@ def _chunk_summary(chunk: ChunkRow, rows: Counter[tuple[int, int]], files: Count
         number=chunk.number,
         low=None if bounds.low is None else tuple(map(to_text, bounds.low)),
         high=None if bounds.high is None else tuple(map(to_text, bounds.high)),
+        low_inclusive=bounds.low_inclusive,
         nulls=bounds.nulls,
         attempt=chunk.attempt,
         rows=rows[finished],

@@ -54,6 +54,7 @@ def settings_of(export: ExportConfig) -> dict[str, object]:
         "empty": export.empty,
         "superseded": export.superseded,
         "on_schema_drift": export.on_schema_drift,
+        "publish_empty": export.incremental.publish_empty if export.incremental else None,
         "quality": export.quality.model_dump(mode="json"),
     }
 

@@ -40,17 +40,17 @@ def has_own_prefixes(export: ExportConfig) -> bool:
     return not placeholders_in(export.destination.template).isdisjoint({"date", "run_id"})
 
 
-def find_position(state: StateStore, export: ExportConfig, dataset: Manifest | None) -> Position:
+def find_position(stored: CursorRow | None, export: ExportConfig, dataset: Manifest | None) -> Position:
     """Return where an incremental export has got to.
 
     Args:
-        dataset: what is certified at the prefix of the run.
+        stored: what the state has.
+        dataset: what is certified at the prefix.
 
     Raises:
         SafetyError: state and manifest disagree, or the prefix holds what this export cannot append to.
     """
     assert export.incremental is not None  # noqa: S101  only called for such an export
-    stored = state.cursor(export.name)
     if dataset is not None:
         _refuse_foreign(dataset, export)
     if stored is not None and stored.column != export.incremental.cursor:
@@ -66,6 +66,31 @@ def find_position(state: StateStore, export: ExportConfig, dataset: Manifest | N
     if stored is not None and stored.value != certified:
         _refuse_disagreement(export, stored, dataset)
     return Position(certified, dataset)
+
+
+def expected_position(state: StateStore | None, export: ExportConfig, dataset: Manifest | None) -> Position:
+    """Return where a run that started now would begin; changes nothing.
+
+    A run first records a commit that the state has missed. Here the manifest of that commit is believed.
+
+    Args:
+        state: ``None`` where no run has left any.
+
+    Raises:
+        SafetyError: as for ``find_position``, and where a run would have to look at another prefix first.
+    """
+    if state is None:
+        return find_position(None, export, dataset)
+    stored, newest = state.cursor(export.name), state.newest_run(export.name)
+    if newest is not None and newest.status != "succeeded" and newest.manifest_fingerprint is not None:
+        if dataset is not None and dataset.run_id == newest.run_id:
+            stored = cursor_of(dataset) or stored
+        elif has_own_prefixes(export):
+            raise SafetyError(
+                f"the run {newest.run_id} may have published, and the state has not heard of it",
+                hint="`rivet run` looks where it wrote, and goes on from there",
+            )
+    return find_position(stored, export, dataset)
 
 
 def cursor_of(content: Manifest) -> CursorRow | None:

@@ -15,7 +15,7 @@ from rivet_core.engine import plan
 from rivet_core.engine.drift import columns_of
 from rivet_core.engine.inputs import inputs_of, settings_of
 from rivet_core.engine.modes import select
-from rivet_core.engine.position import Position, find_position
+from rivet_core.engine.position import Position, expected_position
 from rivet_core.engine.prefix import look
 from rivet_core.engine.ranges import count_all
 from rivet_core.engine.rows import RowSteps
@@ -84,30 +84,35 @@ def preview(
         prefix=prefix,
         columns=columns_of(steps.columns),
         key=chunks.columns,
+        cursor=position.cursor,
         chunks=tuple(
             PlannedChunk(number=chunk.number, bounds=json.loads(chunk.bounds.to_json()), rows=number)
             for chunk, number in zip(chunks.chunks, rows, strict=True)
         ),
         rows=total,
         rows_from=rows_from if total is not None else "unknown",
-        estimated_bytes=sample.estimate(total, len(rows)) if sample and total is not None else None,
+        estimated_bytes=sample.estimate(total, len(rows)) if sample is not None and total is not None else None,
         sampled_rows=sample.rows if sample else 0,
         success=success_of(view) if view else None,
         published=_published(view) if view else None,
-        superseded=export.superseded,
+        superseded="append" if position.dataset else export.superseded,
         inputs=inputs,
         settings=settings_of(export),
     )
 
 
 def _position(config: Config, export: ExportConfig, view: PrefixView | None) -> Position:
-    """Return where a run would begin; the state is opened only for an incremental export."""
+    """Return where a run would begin; the state is read only for an incremental export."""
     if export.incremental is None:
         return Position()
-    from rivet_core.state import open_state
+    from rivet_core.state import open_state_for_reading
 
-    with open_state(config.state_url, config.base_dir) as state:
-        return find_position(state, export, view.control.certified if view else None)
+    state = open_state_for_reading(config.state_url, config.base_dir)
+    try:
+        return expected_position(state, export, view.control.certified if view else None)
+    finally:
+        if state is not None:
+            state.close()
 
 
 def planned_destination(export: ExportConfig, day: date) -> DestinationChoice:

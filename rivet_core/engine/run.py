@@ -323,7 +323,7 @@ class ExportRun:
             with closing(open_store(choice, self._registry, self._config.base_dir)) as store:
                 if store.uri == earlier.prefix_uri:
                     self._settle_earlier_run(lease, look(store, everything=False), None)
-        return find_position(self._state, self._export, view.control.certified)
+        return find_position(self._state.cursor(self._export.name), self._export, view.control.certified)
 
     def _recover(self, unfinished: RunRow, destination: CheckedDestination, view: PrefixView) -> Recovery:
         """Decide what is kept of the run to resume, before anything is recorded or written."""

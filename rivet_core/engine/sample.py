@@ -37,14 +37,12 @@ class Sample:
         return round(rows * self.row_bytes) + parts * self.part_bytes
 
 
-def take_sample(source: Source, query: Query, format_: Format, steps: RowSteps) -> Sample | None:
-    """Read the first rows of a query and encode them; ``None`` if it has none."""
+def take_sample(source: Source, query: Query, format_: Format, steps: RowSteps) -> Sample:
+    """Read the first rows of a query and encode them."""
     batches = _first_batches(source, query, steps)
     rows = sum(batch.num_rows for batch in batches)
-    if rows == 0:
-        return None
     empty = _encoded_bytes(format_, steps.schema, [])
-    return Sample(rows, (_encoded_bytes(format_, steps.schema, batches) - empty) / rows, empty)
+    return Sample(rows, (_encoded_bytes(format_, steps.schema, batches) - empty) / max(rows, 1), empty)
 
 
 def _first_batches(source: Source, query: Query, steps: RowSteps) -> list[pa.RecordBatch]:

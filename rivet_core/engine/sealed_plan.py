@@ -76,13 +76,14 @@ class PlannedExport(_Model):
     Attributes:
         plan_id: ends the id of the run that applies the plan.
         prefix: where the run writes, a URI; ``{run_id}`` stands for an id that is not known yet.
-        key: the key of the chunks; empty without chunks.
+        key: the key of the chunks, or the column of the window; empty where everything is read at once.
+        cursor: where an incremental export has got to, as text.
         rows: sum over the chunks; ``None`` if it is not known of all of them.
         estimated_bytes: size of all parts, estimated from a sample.
         sampled_rows: rows of the sample; 0 if there was none.
         success: what ``_SUCCESS`` says at the prefix; ``None`` if it is not there.
         published: the dataset that it certifies.
-        superseded: what the run would do to that dataset's parts.
+        superseded: what the run would do to that dataset's parts; ``append``: it lists them, too.
         inputs: what decides which rows there are; no SQL and no values (``inputs.inputs_of``).
         settings: what else an approval is about (``inputs.settings_of``).
     """
@@ -93,6 +94,7 @@ class PlannedExport(_Model):
     prefix: str
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()
+    cursor: str | None = None
     chunks: tuple[PlannedChunk, ...] = Field(min_length=1, max_length=MAX_CHUNKS)
     rows: int | None
     rows_from: RowsFrom

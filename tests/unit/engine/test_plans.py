@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rivet_core.api import PlanRefused, SourceUnavailable, UsageError
+from rivet_core.api import PlanRefused, SafetyError, SourceUnavailable, UsageError
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.engine.apply import apply_plan
 from rivet_core.engine.preview import PreviewOptions, preview
@@ -146,7 +146,7 @@ def test_a_whole_table_is_estimated_unless_it_is_to_be_counted(shop: Shop):
 def test_an_empty_table_can_be_planned_and_applied(shop: Shop):
     shop.source("DELETE FROM orders")
     planned = made(shop)
-    assert (planned.rows, planned.estimated_bytes, len(planned.chunks)) == (0, None, 1)
+    assert (planned.rows, planned.sampled_rows, len(planned.chunks)) == (0, 0, 1)
     assert applied(shop, write(shop)).rows == 0
 
 
@@ -357,3 +357,92 @@ def test_a_plan_that_cannot_be_read_is_a_usage_error(tmp_path: Path):
         file.truncate((64 << 20) + 1)
     with pytest.raises(UsageError, match="too large"):
         read_plan(tmp_path / "large")
+
+
+WINDOW = "{name: orders, table: orders, %s, destination: {type: local, path: '%s'}}"
+INCREMENTAL = "mode: incremental, cursor_column: id"
+
+
+def incremental(shop: Shop, path: str = "out") -> None:
+    shop.configure(WINDOW % (INCREMENTAL, path))
+
+
+def test_a_window_is_part_of_the_plan(shop: Shop):
+    shop.source(
+        "CREATE TABLE visits (day DATE)",
+        "INSERT INTO visits VALUES ('2026-11-14'), ('2026-11-15'), ('2026-11-16'), ('2026-11-22')",
+    )
+    shop.configure(
+        "{name: visits, table: visits, mode: time_window, time_column: day, window_days: 7, "
+        "destination: {type: local, path: out}}"
+    )
+    planned = made(shop)
+    (chunk,) = planned.chunks
+    assert (chunk.rows, planned.rows_from, planned.key) == (3, "count", ("day",))
+    assert chunk.bounds == {"low": [["text", "2026-11-15"]], "high": None, "nulls": False, "low_inclusive": True}
+    assert applied(shop, write(shop)).rows == 3
+
+
+def test_an_increment_is_part_of_the_plan(shop: Shop):
+    incremental(shop)
+    shop.publish()
+    shop.source("INSERT INTO orders VALUES (1001, 'new'), (1002, 'new')")
+    planned = made(shop)
+    (chunk,) = planned.chunks
+    assert (planned.cursor, planned.superseded) == ("1000", "append")
+    assert (chunk.bounds["low"], chunk.bounds["high"]) == ([["int", "1000"]], [["int", "1002"]])
+    file = write(shop)
+    shop.source("INSERT INTO orders VALUES (1003, 'later')")
+    result = applied(shop, file)
+    assert (result.rows, result.new_rows) == (1002, 2)
+    assert shop.publish().rows == 1003
+
+
+def test_a_first_increment_can_be_planned_without_a_state(shop: Shop):
+    incremental(shop)
+    planned = made(shop)
+    assert (planned.cursor, planned.rows, planned.superseded) == (None, 1000, "quarantine")
+    assert not (shop.directory / ".rivet_state.db").exists()
+    assert applied(shop, write(shop)).rows == 1000
+
+
+def test_an_increment_that_another_run_has_delivered_is_refused(shop: Shop):
+    incremental(shop)
+    shop.publish()
+    shop.source("INSERT INTO orders VALUES (1001, 'new')")
+    file = write(shop)
+    shop.publish()
+    refused(shop, file, "another dataset was published")
+
+
+def test_an_increment_that_was_delivered_to_another_prefix_is_refused(shop: Shop):
+    incremental(shop, "out/{run_id}")
+    shop.publish()
+    shop.source("INSERT INTO orders VALUES (1001, 'new')")
+    file = write(shop)
+    shop.publish()
+    refused(shop, file, r"cursor \(was 1000, is 1001\)")
+
+
+def test_a_commit_that_the_state_has_missed_is_seen_by_the_plan(shop: Shop):
+    incremental(shop)
+    shop.publish()
+    shop.source("INSERT INTO orders VALUES (1001, 'new')")
+    shop.publish()
+    shop.state("UPDATE rivet_cursor SET value = '1000'")
+    shop.state("UPDATE rivet_run SET status = 'publishing' WHERE sequence = 2")
+    assert made(shop).cursor == "1001"
+    assert applied(shop, write(shop)).new_rows == 0
+
+
+def test_a_commit_that_may_have_been_missed_elsewhere_is_looked_for_by_a_run_first(shop: Shop):
+    incremental(shop, "out/{run_id}")
+    shop.publish()
+    file = write(shop)
+    shop.state("UPDATE rivet_run SET status = 'publishing'")
+    with pytest.raises(SafetyError, match="may have published"):
+        made(shop)
+    with pytest.raises(SafetyError, match="may have published"):
+        apply(shop, file)
+    shop.publish()
+    assert made(shop).cursor == "1000"
