@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from array import array
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import IO, Any, Final
 
 import pyarrow as pa
@@ -22,16 +24,19 @@ from rivet_core.api.errors import StorageFull
 _WIDE: Final = pa.binary(16)
 #: Arrow's hash table over 8-byte keys has up to so many times their size (measured, while it grows).
 WORKING_FACTOR: Final = 28
-_PARTITION_BITS: Final = 6
+#: By so many bits of the hash keys are partitioned first, and by so many again where a partition is still too large.
+_FIRST_BITS: Final = 8
+_MORE_BITS: Final = 4
 #: Beyond it the 64 bits of the hash are used up.
-_MAX_LEVEL: Final = 64 // _PARTITION_BITS - 1
+_MAX_LEVEL: Final = (64 - _FIRST_BITS) // _MORE_BITS
 # Odd multipliers with well mixed bits: 2**64 divided by the golden ratio, and one of MurmurHash3's.
 _FIRST: Final = pa.scalar(0x9E3779B97F4A7C15, pa.uint64())
 _SECOND: Final = pa.scalar(0xC4CEB9FE1A85EC53, pa.uint64())
 _HALF: Final = pa.scalar(32, pa.uint64())
 
-#: Offset and length in bytes of keys in the file.
-_Extent = tuple[int, int]
+#: Where keys were written at one time: the offset in bytes, and for each partition the position of its first key,
+#: counted from there, then the number of all keys. A billion keys are described in some megabytes.
+_Run = tuple[int, "array[int]"]
 
 
 def is_comparable(dtype: pa.DataType) -> bool:
@@ -136,16 +141,15 @@ class SpillFile:
             ) from error
         return start
 
-    def read(self, extent: _Extent) -> pa.Buffer:
-        """Return what was written there."""
-        offset, length = extent
+    def read(self, offset: int, length: int) -> pa.Buffer:
+        """Return what was written there, in bytes."""
         if self._file is None:
             raise ValueError("nothing was written")
         pieces = []
         while length:
             pieces.append(os.pread(self._file.fileno(), length, offset))
             if not pieces[-1]:
-                raise ValueError("the extent is beyond the file's end")
+                raise ValueError("nothing was written there")
             offset, length = offset + len(pieces[-1]), length - len(pieces[-1])
         return pa.py_buffer(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
@@ -176,7 +180,7 @@ class KeySet:
         self._repetitive = True
         self._pending: list[pa.Array[Any]] = []
         self._pending_bytes = 0
-        self._extents: list[list[_Extent]] = []
+        self._runs: list[_Run] = []
 
     def add(self, keys: pa.Array[Any]) -> None:
         """Add keys; all are of one type."""
@@ -202,16 +206,15 @@ class KeySet:
     def merge(self, other: KeySet) -> None:
         """Add the keys of another set over the same file; it must not be used any more."""
         self.added += other.added
-        if other._extents:
-            self._type = other._type
-            ours = self._extents or [[] for _ in other._extents]
-            self._extents = [mine + theirs for mine, theirs in zip(ours, other._extents, strict=True)]
+        self._type = self._type or other._type
+        self._runs += other._runs
+        self._repetitive = self._repetitive and other._repetitive
         for keys in other._pending:
             self._keep(keys)
 
     def count_distinct(self) -> int:
         """Return how many different keys there are; nothing can be added afterwards."""
-        if not self._extents:
+        if not self._runs:
             with self._spill.working:
                 self._compact()
             return sum(map(len, self._pending))
@@ -219,9 +222,10 @@ class KeySet:
             with self._spill.working:
                 self._write()
         total = 0
-        while self._extents:
+        for partition in range(1 << _bits(self._level)):
             part = KeySet(self._spill, self._limit, self._level + 1)
-            for keys in self._read(self._extents.pop()):
+            part._repetitive = self._repetitive
+            for keys in self._read(partition):
                 part.add(keys)
             total += part.count_distinct()
         return total
@@ -245,19 +249,22 @@ class KeySet:
         width = keys.type.bit_width // 8
         values: Any = keys.buffers()[1]
         data = values.slice(keys.offset * width, len(keys) * width)
-        offset = self._spill.append(data)
         counts = {item["values"].as_py(): item["counts"].as_py() for item in pc.value_counts(partitions)}
-        self._extents = self._extents or [[] for _ in range(1 << _PARTITION_BITS)]
-        for partition in sorted(counts):
-            length = counts[partition] * width
-            self._extents[partition].append((offset, length))
-            offset += length
+        starts = accumulate((counts.get(partition, 0) for partition in range(1 << _bits(self._level))), initial=0)
+        self._runs.append((self._spill.append(data), array("I", starts)))
 
-    def _read(self, extents: list[_Extent]) -> Iterator[pa.Array[Any]]:
+    def _read(self, partition: int) -> Iterator[pa.Array[Any]]:
         dtype: Any = self._type
-        for extent in extents:
-            buffer = self._spill.read(extent)
-            yield pa.Array.from_buffers(dtype, buffer.size * 8 // dtype.bit_width, [None, buffer])
+        width = dtype.bit_width // 8
+        for offset, starts in self._runs:
+            first, count = starts[partition], starts[partition + 1] - starts[partition]
+            if count:
+                buffer = self._spill.read(offset + first * width, count * width)
+                yield pa.Array.from_buffers(dtype, count, [None, buffer])
+
+
+def _bits(level: int) -> int:
+    return _FIRST_BITS if level == 0 else _MORE_BITS
 
 
 def _partitions(keys: pa.Array[Any], level: int) -> pa.Array[Any]:
@@ -270,6 +277,6 @@ def _partitions(keys: pa.Array[Any], level: int) -> pa.Array[Any]:
     else:
         mixed = pc.multiply(keys, _FIRST)
     mixed = pc.multiply(pc.bit_wise_xor(mixed, pc.shift_right(mixed, _HALF)), _SECOND)
-    shift = pa.scalar(64 - _PARTITION_BITS * (level + 1), pa.uint64())
-    mask = pa.scalar((1 << _PARTITION_BITS) - 1, pa.uint64())
+    shift = pa.scalar(64 - _FIRST_BITS - _MORE_BITS * level, pa.uint64())
+    mask = pa.scalar((1 << _bits(level)) - 1, pa.uint64())
     return pc.bit_wise_and(pc.shift_right(mixed, shift), mask).cast(pa.uint8())

@@ -55,13 +55,15 @@ class GateResult:
     def __str__(self) -> str:
         match self.gate:
             case "row_count_min":
-                return f"{self.measure} rows, at least {self.limit} wanted"
+                return f"{self.measure} rows are less than {self.limit}"
             case "row_count_max":
-                return f"{self.measure} rows, at most {self.limit} wanted"
+                return f"{self.measure} rows are more than {self.limit}"
             case "null_ratio_max":
                 return f"{self.measure:.6g} of {self.column} is NULL, at most {self.limit:.6g} allowed"
             case "unique_columns":
-                return f"{self.measure} rows repeat a value of {self.column}"
+                return (
+                    f"{self.measure} {'row repeats' if self.measure == 1 else 'rows repeat'} a value of {self.column}"
+                )
 
 
 @dataclass

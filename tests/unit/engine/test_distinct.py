@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rivet_core.api import StorageFull
 from rivet_core.engine.distinct import KeySet, SpillFile, is_comparable, keys_of
@@ -89,6 +92,22 @@ def test_what_does_not_fit_is_counted_from_the_file(spill: SpillFile, kind: str)
         array = array.cast(pa.decimal128(20, 0))
     assert distinct(spill, array, batch=10_000) == len(set(numbers))
     assert spill.size_bytes > array.nbytes  # written more than once
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    values=st.one_of(
+        st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_size=1, max_size=300),
+        st.lists(st.one_of(st.none(), st.text(max_size=5)), min_size=1, max_size=300),
+        st.lists(st.one_of(st.none(), st.floats(width=32, allow_nan=False)), min_size=1, max_size=300),
+        st.lists(st.one_of(st.none(), st.binary(min_size=16, max_size=16)), min_size=1, max_size=300),
+    ),
+    limit=st.sampled_from([8, 64, 1000, 100_000]),
+    batch=st.integers(1, 100),
+)
+def test_any_values_in_any_batches(spill: SpillFile, values: list[Any], limit: int, batch: int):
+    array = pa.array(values)
+    assert distinct(spill, array, limit=limit, batch=batch) == len({value for value in values if value is not None})
 
 
 def test_few_values_stay_in_memory_however_many_rows_there_are(spill: SpillFile):

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import pyarrow as pa
 import pytest
 
 from rivet_core.api import SourceUnavailable, Transient, UsageError
+from rivet_core.builtin.csv import CsvConfig, CsvFormat
+from rivet_core.builtin.parquet import ParquetConfig, ParquetFormat
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.cli.main import main
+from rivet_core.config.sections import QualitySection
 from rivet_core.engine import distinct
+from rivet_core.engine.quality import Gates
 from rivet_core.engine.result import RunResult
+from rivet_core.state import PartRow
+from rivet_local.destination import LocalDestination
 from rivet_local.objects import LocalWriter
 from unit.engine.shop import Shop
 
@@ -72,8 +83,8 @@ def test_rows_that_pass_are_published_with_every_measure(shop: Shop, mode: str, 
 @pytest.mark.parametrize(
     ("gate", "change", "message"),
     [
-        ("row_count_min: 1001", "", "1000 rows, at least 1001 wanted"),
-        ("row_count_max: 999", "", "1000 rows, at most 999 wanted"),
+        ("row_count_min: 1001", "", "1000 rows are less than 1001"),
+        ("row_count_max: 999", "", "1000 rows are more than 999"),
         ("null_ratio_max: {note: 0.0999}", "", "0.1 of note is NULL, at most 0.0999 allowed"),
         ("unique_columns: [code]", "UPDATE orders SET code = 'secret' WHERE id > 990", "9 rows repeat a value of code"),
     ],
@@ -101,7 +112,7 @@ def test_every_failed_gate_is_named(shop: Shop):
     configure(shop, "row_count_min: 5000, null_ratio_max: {note: 0}, unique_columns: [note]")
     result = shop.run()
     assert result.error is not None
-    assert result.error.message.startswith("3 of 3 quality gates failed: 1000 rows, ")
+    assert result.error.message.startswith("3 of 3 quality gates failed: 1000 rows are less than 5000; ")
     assert "0.1 of note is NULL" in result.error.message
     assert "899 rows repeat a value of note" in result.error.message  # NULL repeats nothing
 
@@ -168,7 +179,7 @@ def test_gates_judge_the_rows_of_an_increment(shop: Shop):
     assert shop.publish().rows == ROWS
     empty = shop.run()
     assert empty.error is not None
-    assert "0 rows, at least 1 wanted" in empty.error.message
+    assert "0 rows are less than 1" in empty.error.message
     shop.source("INSERT INTO orders VALUES (5000, NULL, 'code 1')")  # the code of an earlier row
     result = shop.publish()
     assert result.rows == ROWS + 1
@@ -194,6 +205,48 @@ def test_a_gate_about_an_unknown_column_is_refused_before_a_row_is_read(
     assert (result.error.code, result.error.exit_code) == ("R201", 2)
     assert message in result.error.message
     assert result.error.hint == "columns: id, note, code"
+
+
+EVERY_TYPE: dict[str, tuple[pa.DataType, list[Any]]] = {
+    "flag": (pa.bool_(), [True, False]),
+    "small": (pa.int16(), [-5, 5]),
+    "large": (pa.uint64(), [0, 2**64 - 1]),
+    "real": (pa.float32(), [0.1, -1.5]),
+    "double": (pa.float64(), [0.1, 1e300]),
+    "amount": (pa.decimal128(10, 2), [Decimal("1.10"), Decimal("-0.01")]),
+    "wide": (pa.decimal256(60, 5), [Decimal("1.10000"), Decimal("123456789012345678901234567890.5")]),
+    "day": (pa.date32(), [date(1, 1, 1), date(9999, 12, 31)]),
+    "clock": (pa.time64("us"), [time(0, 0, 0, 1), time(23, 59, 59)]),
+    "moment": (pa.timestamp("us"), [datetime(1969, 12, 31, 23, 59, 59, 999999), datetime(2026, 1, 1)]),
+    "instant": (pa.timestamp("us", "UTC"), [datetime(2026, 1, 1, tzinfo=UTC), datetime(1900, 1, 1, tzinfo=UTC)]),
+    "seconds": (pa.timestamp("s"), [datetime(2026, 1, 1), datetime(1900, 1, 1)]),
+    "text": (pa.string(), ["", "ä"]),
+    "long": (pa.large_string(), ["a", "b,\n"]),
+    "body": (pa.binary(), [b"", b"\xff\0"]),
+    "uid": (pa.uuid(), [UUID(int=1).bytes, UUID(int=2).bytes]),
+    "document": (pa.json_(), ['{"a": 1}', "[]"]),
+    "choice": (pa.dictionary(pa.int8(), pa.string()), ["x", "y"]),
+}
+
+
+@pytest.mark.parametrize("format_", [ParquetFormat(ParquetConfig()), CsvFormat(CsvConfig())], ids=["parquet", "csv"])
+def test_a_part_that_is_read_back_has_the_values_that_were_seen(tmp_path: Path, format_: Any):
+    schema = pa.schema([(name, dtype) for name, (dtype, _) in EVERY_TYPE.items()])
+    columns = [pa.array(values, dtype) for dtype, values in EVERY_TYPE.values()]
+    batch = pa.RecordBatch.from_arrays(columns, schema=schema)
+    store = LocalDestination(tmp_path)
+    sink = io.BytesIO()
+    with closing(format_.encoder(sink, schema, group_bytes=1_000_000)) as encoder:
+        encoder.write(batch)
+        encoder.finish()
+    store.put("part", sink.getvalue())
+    part = PartRow("part", 1, batch.num_rows, len(sink.getvalue()), "xxh3:0", "")
+    with Gates(QualitySection(unique_columns=list(EVERY_TYPE)), schema) as gates:
+        seen = gates.observe()
+        seen.see(batch)
+        gates.add(seen)
+        gates.add_part(part, store, format_, schema)
+        assert {result.column: result.measure for result in gates.results()} == dict.fromkeys(EVERY_TYPE, 2)
 
 
 @pytest.mark.parametrize(
