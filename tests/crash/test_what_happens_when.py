@@ -65,7 +65,9 @@ MOMENTS = {
     "is killed while it moves the old parts aside": Moment((("after move", 2),)),
     "is interrupted in its third part": Moment(THIRD_PART, "interrupt"),
     "finds the disk full in its third part": Moment(THIRD_PART, "fill_disk"),
-    "loses its source before its third chunk": Moment((SECOND_PART, ("after head", 1)), "lose_source", harms.restore_source),
+    "loses its source before its third chunk": Moment(
+        (SECOND_PART, ("after head", 1)), "lose_source", harms.restore_source
+    ),
     "loses the state database in its third part": Moment(THIRD_PART, "lose_state", harms.restore_state),
     "loses its lease in its third part": Moment(THIRD_PART, "lose_lease"),
     "is killed between two chunks, then a part is damaged": Moment(

@@ -20,6 +20,7 @@ from rivet_core.engine.clean import CleanReport
 from rivet_core.engine.history import RunSummary
 from rivet_core.engine.result import RunResult
 from rivet_core.engine.sealed_plan import PlannedExport
+from rivet_core.engine.standing import Standing
 from rivet_core.engine.verify import VerifyReport
 from rivet_core.state import RunRow
 
@@ -53,6 +54,7 @@ def test_the_page_of_reports_names_every_field():
     assert documented["A cleaning"] == list(cleaned.to_json())
     assert documented["A check"] == [field.name for field in fields(CheckReport)]
     assert sorted(documented["A plan"]) == sorted(PlannedExport.model_fields)
+    assert documented["The state"] == list(Standing("orders", "full", None, None, None).to_json())
     run = RunRow(**{**dict.fromkeys(RunRow.__dataclass_fields__), "started_at": datetime.now(UTC)})  # type: ignore[arg-type]
     assert documented["Runs"] == list(RunSummary(run, None, 0, 0).to_json())
 
