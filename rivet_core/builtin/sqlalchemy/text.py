@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from functools import partial
 from itertools import accumulate
 from typing import Any, Final, TypeAlias
@@ -26,6 +27,8 @@ _CLOCK: Final = re.compile(r"(-?)(\d{2,}):([0-5]\d):([0-5]\d)(?:\.(\d{1,6}))?")
 _BOOLEANS: Final = {"t": True, "f": False, "1": True, "0": False, "true": True, "false": False}
 _ARRAY_ITEM: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,]+)', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+_PLAIN_DECIMAL: Final = re.compile(r"([-+]?)(?=\.?\d)0*(\d*)(?:\.(\d*))?", re.ASCII)
+_EXPONENT: Final = re.compile(r"[-+]?\d{1,40}(?:\.\d{0,40})?[eE][-+]?\d{1,3}", re.ASCII)
 
 
 class Refused(ValueError):
@@ -158,6 +161,36 @@ def _parse_booleans(values: Sequence[str | None], target: pa.DataType) -> pa.Arr
         raise Refused("is neither true nor false") from None
 
 
+def _parse_decimals(values: Sequence[str | None], target: Any) -> pa.Array[Any]:
+    """Parse decimal texts. Arrow makes another number of digits that a decimal has no room for, so none may come."""
+    strings: Any = pa.array(values, pa.string())
+    room = (38 if at.is_decimal128(target) else 76) - target.scale
+    longest = pc.max(pc.utf8_length(strings)).as_py() or 0
+    if longest > room or pc.any(pc.match_substring(strings, "e", ignore_case=True)).as_py():
+        plain = [None if value is None else _plain_decimal(value, target) for value in values]
+        strings = pa.array(plain, pa.string())
+    array: pa.Array[Any] = strings.cast(target)
+    return array
+
+
+def _plain_decimal(text: str, target: Any) -> str:
+    """Return a number's text without exponent and zeros that do not count; any other text as it is.
+
+    Raises:
+        pa.ArrowInvalid: it has more digits before or after its point than ``target``.
+    """
+    if "e" in text.lower() and _EXPONENT.fullmatch(text):
+        text = format(Decimal(text), "f")
+    found = _PLAIN_DECIMAL.fullmatch(text)
+    if found is None:
+        return text
+    sign, whole, fraction = found.groups(default="")
+    fraction = fraction.rstrip("0")
+    if len(whole) > target.precision - target.scale or len(fraction) > target.scale:
+        raise pa.ArrowInvalid("more digits than the decimal has")
+    return f"{sign}{whole or '0'}" + (f".{fraction}" if fraction else "")
+
+
 def _parse_times(values: Sequence[str | None], target: pa.DataType) -> pa.Array[Any]:
     # Arrow parses timestamps but not times of day.
     moments = pa.array([None if value is None else f"1970-01-01 {value}" for value in values], pa.string())
@@ -216,6 +249,7 @@ def _array_items(text: str) -> list[str | None]:
 _PARSERS: Final[tuple[tuple[Predicate, Parser], ...]] = (
     (at.is_null, pa.array),
     (at.is_boolean, _parse_booleans),
+    (at.is_decimal, _parse_decimals),
     (at.is_time, _parse_times),
     (at.is_duration, _parse_durations),
     (at.is_binary, _parse_bytes),

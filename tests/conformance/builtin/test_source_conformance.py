@@ -86,7 +86,7 @@ class TestSqlite(SourceSuite):
 
 
 class TestPostgres(SourceSuite):
-    source = "postgres"
+    source = "sqlalchemy"  # `postgres` is the native source where that is installed
 
     @pytest.fixture(scope="class")
     @classmethod

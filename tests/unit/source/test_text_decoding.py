@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 import pyarrow as pa
 import pytest
@@ -29,6 +30,36 @@ def postgres_array(items):
 def test_arrays_of_any_text_come_back(rows):
     column = [None if row is None else postgres_array(row) for row in rows]
     assert text.parse(column, pa.list_(pa.string())).to_pylist() == rows
+
+
+@pytest.mark.parametrize(
+    "target",
+    [pa.decimal128(38, 0), pa.decimal128(38, 9), pa.decimal128(38, 38), pa.decimal128(5, 2), pa.decimal256(76, 38)],
+    ids=str,
+)
+@given(
+    number=st.integers(-(10**4), 10**4) | st.integers(-(10**80), 10**80) | st.integers(-(10**200), 10**200),
+    places=st.integers(0, 120),
+    zeros=st.integers(0, 90),
+)
+def test_a_decimal_of_any_length_comes_back_or_is_refused(target, number, places, zeros):
+    digits = f"{abs(number):0{places + 1}d}"
+    sign = "-" if number < 0 else ""
+    plain = sign + digits[: len(digits) - places] + (f".{digits[len(digits) - places :]}" if places else "")
+    value = plain + ("0" * zeros if places else "")
+    units = Fraction(value) * 10**target.scale
+    if units.denominator == 1 and abs(units) < 10**target.precision:
+        assert Fraction(text.parse([value], target)[0].as_py()) == Fraction(value)
+    else:
+        with pytest.raises(pa.ArrowException):
+            text.parse([value], target)
+
+
+@pytest.mark.parametrize("wrong", ["", "-", ".", "NaN", "1e", "0x1"])
+def test_what_is_no_number_is_refused_beside_long_numbers_too(wrong):
+    for beside in ([], ["0" * 60]):
+        with pytest.raises(pa.ArrowException):
+            text.parse([*beside, wrong], pa.decimal128(38, 9))
 
 
 @given(st.lists(st.none() | st.decimals(-(10**35), 10**35, places=2)))

@@ -1,0 +1,89 @@
+"""Runs COPY statements on a connection of psycopg and hands their rows to the native decoder."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import OperationalError, errors
+from psycopg.pq import DiagnosticField, ExecStatus
+
+from rivet_postgres.libpq import find_libpq
+
+if TYPE_CHECKING:
+    from rivet_postgres._decoder import Decoder
+    from rivet_postgres.fields import Rows
+
+_WAIT_SECONDS: Final = 0.5
+
+
+class Copier:
+    """Copies out of one connection, one statement after the other."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._pgconn = connection.pgconn
+
+    def batches(self, statement: str, decoder: Decoder) -> Iterator[Rows]:
+        """Run a statement and yield the decoder's full batches; it keeps the rows that fill none.
+
+        Raises:
+            psycopg.Error: the server or the connection failed.
+            MalformedStream, RefusedField: as the decoder does.
+        """
+        self._start(statement)
+        libpq = find_libpq()
+        decoder.attach(
+            self._pgconn.pgconn_ptr,
+            get_copy_data=libpq.get_copy_data,
+            free=libpq.free,
+            consume_input=libpq.consume_input,
+            socket=libpq.socket,
+            tls=bool(self._pgconn.ssl_in_use),
+        )
+        while (rows := decoder.drain()) is not None:
+            yield rows
+        self._end(failed=decoder.failed)
+        decoder.end_stream()
+
+    def _start(self, statement: str) -> None:
+        # The extended protocol takes one statement only, whatever its text.
+        self._pgconn.send_query_params(statement.encode(), None)
+        while self._pgconn.flush():
+            self._wait(select.POLLIN | select.POLLOUT)
+            self._pgconn.consume_input()
+        result = self._result()
+        if result is None or result.status != ExecStatus.COPY_OUT:
+            raise self._error(result)
+
+    def _end(self, *, failed: bool) -> None:
+        """Take the statement's own result and leave the connection ready for the next one."""
+        problem: Exception | None = None
+        done = False
+        while (result := self._result()) is not None:
+            if result.status == ExecStatus.COMMAND_OK:
+                done = True
+            else:
+                problem = problem or self._error(result)
+                if result.status == ExecStatus.COPY_OUT:
+                    break
+        if problem is not None or failed or not done:
+            raise problem or self._error(None)
+
+    def _result(self) -> Any:
+        """Return the next result of the statement, waiting in a way that signals interrupt."""
+        while self._pgconn.is_busy():
+            self._wait(select.POLLIN)
+            self._pgconn.consume_input()
+        return self._pgconn.get_result()
+
+    def _wait(self, events: int) -> None:
+        poll = select.poll()
+        poll.register(self._pgconn.socket, events)
+        poll.poll(_WAIT_SECONDS * 1000)
+
+    def _error(self, result: Any) -> Exception:
+        if result is not None and result.error_field(DiagnosticField.SQLSTATE):
+            return errors.error_from_result(result)
+        return OperationalError(self._pgconn.get_error_message() or "the copy ended without a result")

@@ -1,0 +1,145 @@
+"""The source: what the built-in one does, but rows come by binary COPY and are decoded natively."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from rivet_core.api import Check, Query
+from rivet_core.builtin.sqlalchemy.columns import readers
+from rivet_core.builtin.sqlalchemy.connect import open_engine, resolve_address
+from rivet_core.builtin.sqlalchemy.postgres import Postgres
+from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
+from rivet_core.builtin.sqlalchemy.stream import ArrowBatches, Limits
+from rivet_postgres.libpq import NotNative, require_native
+from rivet_postgres.pages import TablePages, cut, page_statements
+
+if TYPE_CHECKING:
+    from rivet_core.api import ReadOptions, Snapshot, SourceContext
+    from rivet_postgres.backend import NativePostgres, Opened
+    from rivet_postgres.columns import CopiedColumn
+    from rivet_postgres.config import PostgresConfig
+
+logger = logging.getLogger(__name__)
+
+
+def open_source(config: PostgresConfig, context: SourceContext) -> SqlalchemySource:
+    """Open the source; nothing connects before the first query.
+
+    Raises:
+        ConfigError: the configuration names no usable database.
+        DriverMissing: psycopg is not installed.
+    """
+    address = resolve_address(config, context.base_dir)
+    engine = open_engine(address)
+    try:
+        require_native()
+    except NotNative as reason:
+        _warn_once(str(reason))
+        backend = Postgres(engine, context.options, tls_required=address.tls_required)
+        return SlowSource(backend, context.options, str(reason))
+    from rivet_postgres.backend import NativePostgres
+
+    return NativeSource(NativePostgres(engine, context.options, tls_required=address.tls_required), context.options)
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    logger.warning("PostgreSQL is read by the slower built-in source: %s", reason)
+
+
+class SlowSource(SqlalchemySource):
+    """The built-in source, where native decoding is not possible.
+
+    Args:
+        reason: why it is not.
+    """
+
+    def __init__(self, backend: Postgres, options: ReadOptions, reason: str) -> None:
+        super().__init__(backend, options)
+        self._reason = reason
+
+    def check(self) -> Iterator[Check]:
+        """Connect, report what answers, and that it is read slowly."""
+        yield from super().check()
+        yield Check(
+            "source reading",
+            "warning",
+            f"by the slower built-in source: {self._reason}",
+            "install a wheel of rivet-postgres, or a C compiler and rivet-postgres again",
+        )
+
+
+class NativeSource(SqlalchemySource):
+    """A PostgreSQL database that is read by binary COPY."""
+
+    def __init__(self, backend: NativePostgres, options: ReadOptions) -> None:
+        super().__init__(backend, options)
+        self._native = backend
+
+    @contextmanager
+    def read(self, query: Query, *, batch_bytes: int, snapshot: Snapshot | None = None) -> Iterator[ArrowBatches]:
+        """Copy the rows. The connection is the stream's own and goes with it.
+
+        A plain table is read in many short statements, any other query in one; where the server bounds the time of a
+        statement, such a query is fetched from a cursor, as the built-in source does.
+        """
+        from rivet_postgres.columns import copied_columns
+        from rivet_postgres.copying import Copier
+        from rivet_postgres.stream import CopyBatches
+
+        with self._native.open(query, snapshot) as opened:
+            resolved = readers(opened.columns, self._options, self._native.decoder)
+            limits = Limits(batch_bytes, self._options.max_value_bytes)
+            locate = self._locator(query, resolved)
+            columns = copied_columns(opened.columns, resolved, self._options.max_value_bytes)
+            with self._native.failures():
+                statements = self._statements(query, opened, columns)
+            if statements is None:
+                rows = self._native.fetched(opened)
+                yield ArrowBatches(resolved, rows, limits, self._native.failures, locate)
+            else:
+                copier = Copier(opened.connection)
+                yield CopyBatches(
+                    columns, copier, statements, limits=limits, failures=self._native.failures, locate=locate
+                )
+
+    def split(self, query: Query, n: int) -> Sequence[Query]:
+        """Return ``n`` ranges of the pages of a plain table; any other query stays whole."""
+        if n < 2 or not self._is_whole_table(query) or query.table is None:
+            return [query]
+        with self._native.failures(), self._native.own_connection() as connection:
+            pages = self._native.pages(connection, query.table)
+        if not pages:
+            return [query]
+        return [
+            TablePages(self._native.pages_text(query.table, low, high), {}, query.table, low, high)
+            for low, high in cut(pages, n)
+        ]
+
+    def check(self) -> Iterator[Check]:
+        """Connect, and report what answers."""
+        yield from super().check()
+        yield Check("source reading", "ok", "binary COPY, decoded natively")
+
+    def _is_whole_table(self, query: Query) -> bool:
+        return query.table is not None and query.text == self._native.table_text(query.table)
+
+    def _statements(self, query: Query, opened: Opened, columns: Sequence[CopiedColumn]) -> Iterable[str] | None:
+        """Return the statements that copy the query's rows, or ``None`` where one would take too long."""
+        from rivet_postgres.statements import copy_pages, copy_query
+
+        table = query.table
+        pieced = isinstance(query, TablePages)
+        if table is not None and (pieced or self._is_whole_table(query)):
+            pages = self._native.pages(opened.connection, table)
+            if pages is not None:
+                copy = partial(copy_pages, self._native.quoted(table), columns, self._native.quote)
+                low, high = (query.low, query.high) if isinstance(query, TablePages) else (0, None)
+                return page_statements(copy, low, high, pages)
+        if self._native.bounds_statements(opened.connection):
+            return None
+        return [copy_query(opened.statement, columns, self._native.quote)]
