@@ -26,7 +26,8 @@ QUERYING = (
     *RUNS,
     ("plan", "--debug", "--count", "-o", "plan.json"),
     ("apply", "plan.json", "--json", "--debug"),
-    ("reconcile", "--debug"),
+    ("reconcile", "--content", "--debug"),
+    ("repair", "--debug", "--execute"),
 )
 COMMANDS = (
     *QUERYING,
