@@ -10,23 +10,28 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from rivet_core.api.destination import Check
 from rivet_core.api.errors import QueryError, RivetError, TypeMappingError, as_rivet_error
 from rivet_core.contract.types import parse_type, type_name
 from rivet_core.engine import plan
+from rivet_core.engine.axis import find_column
 from rivet_core.engine.chunks import MAX_CHUNKS, key_of
+from rivet_core.engine.incremental import delivery_key, plan_increment
 from rivet_core.engine.indexes import Indexes, indexes_of
 from rivet_core.engine.memory import MemoryPlan
 from rivet_core.engine.pace import Pace, measure_pace
+from rivet_core.engine.position import Position
 from rivet_core.engine.quality import check_columns
 from rivet_core.engine.rows import dataset_columns
 from rivet_core.engine.skew import KeyLooks, Skew
+from rivet_core.engine.time_window import plan_window
 
 if TYPE_CHECKING:
     from rivet_core.api.source import Query, Source, SourceSchema
-    from rivet_core.config import Config, ExportConfig
+    from rivet_core.config import Config, ExportConfig, Incremental, TimeWindow
     from rivet_core.plugins import Registry
 
 logger = logging.getLogger(__name__)
@@ -223,6 +228,10 @@ class _Reading:
     sample: Pace | None
     report: CheckReport
 
+    @property
+    def _what(self) -> str:
+        return "table" if self.query.table else "result"
+
     def check(self) -> None:
         """Check the columns that the mode needs, then the statements."""
         export = self.export
@@ -230,13 +239,11 @@ class _Reading:
             with self.report.noting("chunks"):
                 self._check_chunks()
         elif export.incremental is not None:
-            columns = [export.incremental.cursor, export.incremental.fallback, *export.incremental.key]
-            self._check_filters("cursor", [name for name in columns if name is not None])
-            if not export.incremental.fallback:
-                self._warn_of_nulls(export.incremental.cursor)
-            self._check_unique(export.incremental.key)
+            with self.report.noting("cursor"):
+                self._check_cursor(export.incremental)
         elif export.time_window is not None:
-            self._check_filters("time", [export.time_window.column])
+            with self.report.noting("time"):
+                self._check_time(export.time_window)
         else:
             self.report.statements, self.report.statement_rows = 1, self.report.approximate_rows
         self._expect()
@@ -289,23 +296,35 @@ class _Reading:
             )
         return False
 
-    def _check_filters(self, what: str, columns: Sequence[str]) -> None:
-        """Check the columns by which new rows are found."""
-        known = [column.name for column in self.schema.columns]
-        for name in columns:
-            if name not in known:
-                error = QueryError(f"there is no column {name}", hint=f"columns: {', '.join(known)}")
-                self.report.fail(what, error)
-                return
-        self._check_index("run", columns[:1])
-
-    def _warn_of_nulls(self, column: str) -> None:
-        if any(item.name == column and item.nullable for item in self.schema.columns):
+    def _check_cursor(self, settings: Incremental) -> None:
+        self._check_unique(delivery_key(self.source, self.query, self.schema, settings))
+        columns = [find_column(self.schema, name) for name in (settings.cursor, settings.fallback) if name]
+        if settings.fallback:
+            both = f"COALESCE({settings.cursor}, {settings.fallback})"
+            self.report.add(
+                "index",
+                f"runs look for {both}, which an index on one column does not serve",
+                warning=f"create an index on that expression; without one every run reads the whole {self._what}",
+            )
+        elif self._check_index("run", [settings.cursor]):
+            plan_increment(self.source, self.query, self.schema, settings, position=Position())
+            self.report.add("cursor", f"{settings.cursor} is never NULL, and has an order")
+            columns = []
+        if columns and all(column.nullable for column in columns):
+            names = " and ".join(column.name for column in columns)
             self.report.add(
                 "cursor",
-                f"{column} may be NULL, and such rows have no place in the order",
-                warning="name another column for them with cursor_fallback_column",
+                f"{names} may be NULL; a run would refuse such a row",
+                warning="name a column that is never NULL with cursor_fallback_column",
             )
+        # The first run reads everything; how much a later one finds, nobody knows.
+        self.report.statements, self.report.statement_rows = 1, self.report.approximate_rows
+
+    def _check_time(self, window: TimeWindow) -> None:
+        find_column(self.schema, window.column)
+        if self._check_index("run", [window.column]):
+            plan_window(self.source, self.query, self.schema, window, started_at=datetime.now(UTC))
+            self.report.add("time", f"{window.column} holds times")
 
     def _check_unique(self, key: Sequence[str]) -> None:
         """Report whether the database keeps a key unique; an empty one is the primary key."""

@@ -45,7 +45,7 @@ def plan_increment(
         SafetyError: the last cursor does not fit the source any more.
     """
     columns = (settings.cursor, settings.fallback) if settings.fallback else (settings.cursor,)
-    key = _check_key(settings.key or _primary_key(source, query), schema)
+    key = delivery_key(source, query, schema, settings)
     axis = Axis(source, query, columns)
     _check_cursor(axis, schema)
     bounds = recorded or _window(axis, settings, position.cursor)
@@ -63,6 +63,15 @@ def plan_increment(
         extraction,
         Window(axis, key, low, is_empty=bounds.high is None),
     )
+
+
+def delivery_key(source: Source, query: Query, schema: SourceSchema, settings: Incremental) -> tuple[str, ...]:
+    """Return the columns by which rows are known that were delivered: the configured ones, else the primary key.
+
+    Raises:
+        QueryError: there is none, or rows cannot be told apart by it.
+    """
+    return _check_key(settings.key or _primary_key(source, query), schema)
 
 
 def _first_cursor(axis: Axis, bounds: Bounds, before: Manifest | None) -> str | None:

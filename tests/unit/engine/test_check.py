@@ -208,18 +208,37 @@ def test_an_export_that_cannot_run_fails_a_check(shop: Shop, fields: str, name: 
 
 def test_the_cursor_of_an_incremental_export(shop: Shop):
     report = check(shop, f"{ORDERS}, mode: incremental, cursor_column: id, key: code")
-    assert (statuses(report)["index"], statuses(report)["uniqueness"]) == ("ok", "ok")
-    assert "cursor" not in statuses(report)
-    report = check(shop, f"{ORDERS}, mode: incremental, cursor_column: amount, key: status")
-    assert statuses(report)["index"] == "warning"
-    assert statuses(report)["uniqueness"] == "warning"
-    assert "cursor_fallback_column" in hint(report, "cursor")
-    assert statuses(report)["statement"] == "skipped"
+    assert {name: statuses(report)[name] for name in ("index", "uniqueness", "cursor", "statement")} == dict.fromkeys(
+        ("index", "uniqueness", "cursor", "statement"), "ok"
+    )
+    assert (report.statements, report.statement_rows) == (1, ROWS)  # the first run reads all
+    unserved = check(shop, f"{ORDERS}, mode: incremental, cursor_column: amount, key: status")
+    assert (statuses(unserved)["index"], statuses(unserved)["uniqueness"]) == ("warning", "warning")
+    assert "cursor_fallback_column" in hint(unserved, "cursor")
+    coalesced = check(shop, f"{ORDERS}, mode: incremental, cursor_column: amount, cursor_fallback_column: id")
+    assert "COALESCE(amount, id)" in message(coalesced, "index")
+    assert "cursor" not in statuses(coalesced)
+
+
+def test_a_row_without_a_cursor_is_found(shop: Shop):
+    shop.source("UPDATE orders SET code = NULL WHERE id = 5")
+    report = check(shop, f"{ORDERS}, mode: incremental, cursor_column: code")
+    assert "a row has NULL in code" in message(report, "cursor")
+    assert report.exit_code == 2
+
+
+def test_an_incremental_view_needs_a_key(shop: Shop):
+    report = check(shop, "table: recent, mode: incremental, cursor_column: id")
+    assert "no primary key" in message(report, "cursor")
+    assert check(shop, "table: recent, mode: incremental, cursor_column: id, key: id").exit_code == 0
 
 
 def test_the_column_of_a_time_window(shop: Shop):
     report = check(shop, f"{ORDERS}, mode: time_window, time_column: id, time_unit: seconds, window_days: 1")
-    assert statuses(report)["index"] == "ok"
+    assert (statuses(report)["index"], statuses(report)["time"]) == ("ok", "ok")
+    wrong = check(shop, f"{ORDERS}, mode: time_window, time_column: id, window_days: 1")
+    assert "set time_unit to seconds or milliseconds" in hint(wrong, "time")
+    assert wrong.exit_code == 2
 
 
 def test_a_long_statement_is_a_warning(shop: Shop, monkeypatch: pytest.MonkeyPatch):
