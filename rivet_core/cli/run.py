@@ -120,8 +120,16 @@ def render_results(results: list[RunResult], text: TextOutput) -> None:
         ):
             if keys:
                 text.line(f"  {what}: {', '.join(keys)}", "faint")
+        _render_statements(result, text)
         if result.error is not None:
             text.error(result.error)
+
+
+def _render_statements(result: RunResult, text: TextOutput) -> None:
+    from rivet_core.cli.progress import format_duration
+
+    if result.longest_statement_seconds is not None:
+        text.line(f"  longest statement: {format_duration(result.longest_statement_seconds)}", "faint")
 
 
 def _render_policies(result: RunResult, text: TextOutput) -> None:

@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Counters:
-    """What progress shows; moved by the workers' threads, read by the display's."""
+    """What progress shows; moved by the workers' threads, read by the display's.
+
+    Attributes:
+        longest_statement_seconds: of the source; ``None`` where that is not known.
+    """
 
     rows: int = 0
     bytes_written: int = 0
     parts: int = 0
     approximate_rows: int | None = None
     phase: str = "starting"
+    longest_statement_seconds: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def count(self, *, rows: int = 0, size_bytes: int = 0, parts: int = 0) -> None:
@@ -23,3 +28,9 @@ class Counters:
             self.rows += rows
             self.bytes_written += size_bytes
             self.parts += parts
+
+    def timed(self, seconds: float | None) -> None:
+        """Take note of a statement that took so long."""
+        if seconds is not None:
+            with self._lock:
+                self.longest_statement_seconds = max(seconds, self.longest_statement_seconds or 0.0)

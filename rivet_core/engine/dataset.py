@@ -21,7 +21,7 @@ from rivet_core.engine.position import Position
 from rivet_core.engine.quality import Gates, refuse_failed
 from rivet_core.engine.recording import StateJournal
 from rivet_core.engine.rows import RowSteps, dataset_columns
-from rivet_core.engine.view import at_one_instant
+from rivet_core.engine.view import open_view
 from rivet_core.engine.workers import extract_all
 from rivet_core.state import ChunkRow
 
@@ -123,7 +123,7 @@ def export_rows(job: Job) -> Manifest | None:
             job.counters.phase = "planning"
             if export.mode in ("full", "chunked"):  # nobody knows beforehand how many rows the other modes choose
                 job.counters.approximate_rows = source.approximate_rows(query)
-            view = stack.enter_context(at_one_instant(source, query, export))
+            view = stack.enter_context(open_view(source, query, export, job.counters, job.journal.warn))
             selection = select(
                 view, query, schema, export, job.reuse.bounds, started_at=job.started_at, position=job.position
             )

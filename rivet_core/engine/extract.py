@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-from rivet_core.api.errors import DestinationError, PreconditionFailed, SourceError, Transient
+from rivet_core.api.errors import PreconditionFailed, RivetError, SourceError, SourceUnavailable, Transient
 from rivet_core.contract import keys
+from rivet_core.engine import tries
 from rivet_core.engine.counters import Counters
 from rivet_core.engine.store import commit_writer
 from rivet_core.engine.upload import HashingSink, buffered
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rivet_core.engine.quality import Gates
     from rivet_core.engine.rows import RowSteps
 
+#: Tries at a chunk whose parts the destination does not take.
 _ATTEMPTS = 5
 
 logger = logging.getLogger(__name__)
@@ -44,8 +46,8 @@ class PartJournal(Protocol):
     def finished(self, chunk: Chunk, attempt: int) -> None:
         """Every part of an attempt at a chunk is committed."""
 
-    def reading_again(self, error: DestinationError) -> None:
-        """The attempt failed for this reason, and the chunk is about to be read again."""
+    def reading_again(self, chunk: Chunk, error: RivetError) -> None:
+        """An attempt failed for this reason, and the chunk is about to be read again."""
 
 
 class Stopped(Exception):
@@ -99,8 +101,9 @@ class PartNumbers:
 def extract_chunk(source: Source, chunk: Chunk, target: PartTarget, numbers: PartNumbers) -> list[PartRow]:
     """Export one chunk: into one part, or several where ``max_file_size`` rolls over.
 
-    A name that another writer takes while the part is written, and an upload that is lost as a whole, cost a fresh
-    read under a higher number: the rows are gone by then, and nothing is ever overwritten.
+    A name that another writer takes while the part is written, an upload that is lost as a whole and a source that
+    was unavailable for a while cost a fresh read under a higher number: the rows are gone by then, and nothing is ever
+    overwritten.
 
     Returns:
         The committed parts in the order of their rows; none for a chunk without rows.
@@ -111,22 +114,35 @@ def extract_chunk(source: Source, chunk: Chunk, target: PartTarget, numbers: Par
     for attempt in count(1):
         writer = _ChunkWriter(target, chunk, numbers.take(), attempt)
         try:
-            with source.read(chunk.query, batch_bytes=target.memory.batch_bytes) as stream:
-                if not stream.schema.equals(target.rows.read):
-                    raise SourceError(
-                        "the columns of the result changed while the export started",
-                        hint="somebody alters the table or its data; run the export again",
-                    )
-                written = writer.write(stream)
+            written = _read_chunk(source, chunk, writer)
             target.journal.finished(chunk, attempt)
             target.gates.add(writer.seen)
             return written
-        except (PreconditionFailed, Transient) as error:
+        except (PreconditionFailed, Transient, SourceUnavailable) as error:
             writer.forget()
-            if attempt == _ATTEMPTS:
+            source_failed = isinstance(error, SourceUnavailable)
+            if attempt >= (tries.ATTEMPTS if source_failed else _ATTEMPTS):
                 raise
-            target.journal.reading_again(error)
+            target.journal.reading_again(chunk, error)
+            if source_failed:
+                tries.pause(attempt, target.stop)
+            if target.stop.is_set():
+                raise Stopped from None
     raise AssertionError("unreachable")
+
+
+def _read_chunk(source: Source, chunk: Chunk, writer: _ChunkWriter) -> list[PartRow]:
+    target = writer.target
+    with source.read(chunk.query, batch_bytes=target.memory.batch_bytes) as stream:
+        if not stream.schema.equals(target.rows.read):
+            raise SourceError(
+                "the columns of the result changed while the export started",
+                hint="somebody alters the table or its data; run the export again",
+            )
+        try:
+            return writer.write(stream)
+        finally:
+            target.counters.timed(stream.longest_statement_seconds)
 
 
 def write_empty_part(chunk: Chunk, target: PartTarget, numbers: PartNumbers) -> PartRow:

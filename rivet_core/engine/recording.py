@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rivet_core.engine.chunks import Bounds
+
 if TYPE_CHECKING:
-    from rivet_core.api.errors import DestinationError
+    from rivet_core.api.errors import RivetError
     from rivet_core.engine.chunks import Chunk
     from rivet_core.engine.journal import Journal
     from rivet_core.state import Lease, PartRow, StateStore
@@ -33,6 +35,7 @@ class StateJournal:
         """See ``PartJournal.finished``."""
         self._state.finish_chunk(self._lease, self._run_id, chunk.number, attempt)
 
-    def reading_again(self, error: DestinationError) -> None:
+    def reading_again(self, chunk: Chunk, error: RivetError) -> None:
         """See ``PartJournal.reading_again``."""
-        self._journal.warn(f"the rows are read again: {error.message}")
+        which = "the rows are" if chunk.bounds == Bounds() else f"chunk {chunk.number} is"
+        self._journal.warn(f"{which} read again: {error.message}")

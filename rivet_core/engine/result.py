@@ -55,6 +55,7 @@ class RunResult:
         reconciliation: what ``--reconcile`` counted.
         resumes: the run that this one resumed.
         decisions: what became of each part and each chunk of that run.
+        longest_statement_seconds: how long the longest query at the source took; ``None`` where that is not known.
         quality: what each quality gate has found.
         schema_drift: how the columns differ from those of the dataset before.
         plan: the id of the plan that this run applied.
@@ -85,6 +86,7 @@ class RunResult:
     quality: list[dict[str, object]] = field(default_factory=list)
     schema_drift: list[dict[str, object]] = field(default_factory=list)
     plan: str | None = None
+    longest_statement_seconds: float | None = None
     error: ErrorReport | None = None
 
     def finish(self, base_dir: Path) -> None:
@@ -92,6 +94,8 @@ class RunResult:
         finished = datetime.now(UTC)
         self.finished_at = timestamp(finished)
         self.duration_seconds = round((finished - datetime.fromisoformat(self.started_at)).total_seconds(), 3)
+        if self.longest_statement_seconds is not None:
+            self.longest_statement_seconds = round(self.longest_statement_seconds, 3)
         path = base_dir / ".rivet" / "runs" / safe_run_id(self.run_id) / "summary.json"
         try:
             write_json(path, self.to_json())

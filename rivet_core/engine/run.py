@@ -182,6 +182,7 @@ class ExportRun:
             result.error = self._report(error)
             if isinstance(error, KeyboardInterrupt) and self._published is None:
                 result.status = "interrupted"
+        result.longest_statement_seconds = self.counters.longest_statement_seconds
         result.finish(self._config.base_dir)
         return result
 

@@ -102,6 +102,7 @@ def run_stream(
             result.status = "interrupted"
     finally:
         result.rows, result.bytes = counters.rows, counters.bytes_written
+        result.longest_statement_seconds = counters.longest_statement_seconds
         result.finish(config.base_dir)
     return result
 
@@ -136,6 +137,7 @@ def _copy(
                         encoder.write(rows.apply(batch))
                         counters.rows += batch.num_rows
                         counters.bytes_written = buffer.tell()
+                    counters.timed(batches.longest_statement_seconds)
                     encoder.finish()
                 buffer.flush()
                 counters.bytes_written = buffer.tell()

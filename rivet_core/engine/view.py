@@ -1,29 +1,38 @@
-"""What a run reads through: the source, at one instant for all chunks where the export asks for it."""
+"""What a run reads through: the source, at one instant where the export asks for it, and not given up at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from rivet_core.api.errors import ConfigError
 from rivet_core.api.source import Source
+from rivet_core.engine.tries import keep_trying
 
 if TYPE_CHECKING:
     from rivet_core.api.destination import Check
     from rivet_core.api.source import BatchStream, Query, Snapshot, SourceSchema
     from rivet_core.config import ExportConfig
+    from rivet_core.engine.counters import Counters
 
 
 @contextmanager
-def at_one_instant(source: Source, query: Query, export: ExportConfig) -> Iterator[Source]:
-    """Return a source whose planning queries and reads show one instant, or the source itself.
+def open_view(
+    source: Source, query: Query, export: ExportConfig, counters: Counters, warn: Callable[[str], None]
+) -> Iterator[Source]:
+    """Return what planning queries and chunks are read through; one instant of the source, if the export says so.
+
+    Args:
+        counters: are told how long planning queries took.
+        warn: is told of queries that are tried again.
 
     Raises:
         ConfigError: the export wants a snapshot, and the database has none.
     """
     if export.chunking is None or not export.chunking.snapshot:
-        yield source
+        yield View(source, None, counters, warn)
         return
     with source.snapshot(query, export.chunking.parallel) as snapshot:
         if snapshot is None:
@@ -31,21 +40,25 @@ def at_one_instant(source: Source, query: Query, export: ExportConfig) -> Iterat
                 f"consistency: snapshot: {source.engine_name} has no view that several chunks can share",
                 hint="set consistency: per_chunk, or mode: full, which reads all rows by one statement",
             )
-        yield View(source, snapshot)
+        yield View(source, snapshot, counters, warn)
 
 
 class View(Source):
-    """A source that is read at one instant.
+    """A source whose planning queries are tried again and timed, and all of whose rows are of one instant, if any.
 
     Args:
-        snapshot: the instant.
+        snapshot: the instant; ``None`` for whatever is there when it is read.
     """
 
-    def __init__(self, source: Source, snapshot: Snapshot) -> None:
+    def __init__(
+        self, source: Source, snapshot: Snapshot | None, counters: Counters, warn: Callable[[str], None]
+    ) -> None:
         self.engine_name = source.engine_name
         self.engine = source.engine
         self._source = source
         self._snapshot = snapshot
+        self._counters = counters
+        self._warn = warn
 
     def table_query(self, table: str) -> Query:
         """See ``Source.table_query``."""
@@ -62,8 +75,18 @@ class View(Source):
         return self._source.read(query, batch_bytes=batch_bytes, snapshot=snapshot or self._snapshot)
 
     def fetch(self, query: Query, *, snapshot: Snapshot | None = None) -> Sequence[Sequence[object]]:
-        """Return the rows of a small query as they were at the instant."""
-        return self._source.fetch(query, snapshot=snapshot or self._snapshot)
+        """Return the rows of a small query as they were at the instant, also after some failures."""
+        return keep_trying(
+            lambda: self._timed(query, snapshot or self._snapshot),
+            lambda error: self._warn(f"a query for the plan is tried again: {error.message}"),
+        )
+
+    def _timed(self, query: Query, snapshot: Snapshot | None) -> Sequence[Sequence[object]]:
+        started = time.monotonic()
+        try:
+            return self._source.fetch(query, snapshot=snapshot)
+        finally:
+            self._counters.timed(time.monotonic() - started)
 
     def split(self, query: Query, n: int) -> Sequence[Query]:
         """See ``Source.split``."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from rivet_core.api import Check, Query, ReadOptions, Snapshot, TableName
+    from rivet_core.builtin.sqlalchemy.clock import Clock
     from rivet_core.builtin.sqlalchemy.columns import ResultColumn
     from rivet_core.builtin.sqlalchemy.stream import Row
     from rivet_core.builtin.sqlalchemy.text import Decoder
@@ -28,10 +29,11 @@ Statement = tuple[str, tuple[object, ...] | dict[str, object] | None]
 
 @dataclass(frozen=True)
 class Result:
-    """A query that runs: its columns, and its rows, which are read once."""
+    """A query that runs: its columns, its rows, which are read once, and how long its statements take."""
 
     columns: Sequence[ResultColumn]
     rows: Iterator[Row]
+    clock: Clock
 
 
 class Backend(ABC):
@@ -41,15 +43,19 @@ class Backend(ABC):
         engine: nothing has connected through it yet.
         options: how the export wants its values read.
         tls_required: refuse a connection without TLS.
+        read_timeout: seconds of silence after which a connection is given up; only servers are waited for.
     """
 
     #: The manifest's ``source.engine``.
     name: ClassVar[str]
 
-    def __init__(self, engine: sqlalchemy.Engine, options: ReadOptions, *, tls_required: bool) -> None:
+    def __init__(
+        self, engine: sqlalchemy.Engine, options: ReadOptions, *, tls_required: bool, read_timeout: float
+    ) -> None:
         self.engine = engine
         self.options = options
         self.tls_required = tls_required
+        self.read_timeout = read_timeout
         # SQLAlchemy leaves the driver's module untyped.
         self.driver: Any = engine.dialect.dbapi
         event.listen(engine, "connect", self._on_connect)

@@ -86,6 +86,12 @@ class SqlalchemyConfig(BaseModel):
     user: str | None = Field(None, description="User name.")
     password_env: str | None = Field(None, description="Name of the environment variable that holds the password.")
     database: str | None = Field(None, description="Name of the database; for SQLite the path of the file.")
+    read_timeout: float = Field(
+        3600,
+        gt=0,
+        description="Seconds without a word from the database server until a connection is given up for lost. A "
+        "statement that looks for its first row longer than that needs more. SQLite and unknown databases ignore it.",
+    )
     tls: TlsConfig = Field(default_factory=TlsConfig, description="Encryption of the connection.")
 
     @field_validator("url")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 #: Seconds until an attempt to connect is given up, unless the URL says otherwise.
 CONNECT_TIMEOUT: Final = 15
+
+#: Seconds until a silent line is probed, and between two probes.
+KEEPALIVE_IDLE: Final = 60
+KEEPALIVE_INTERVAL: Final = 15
 
 # What users call a dialect, and the one driver that this source reads it with.
 _DIALECTS: Final = {
@@ -111,6 +116,16 @@ def open_engine(address: Address) -> sqlalchemy.Engine:
         ) from None
     except ArgumentError:
         raise ConfigError("SQLAlchemy refuses the database URL", hint="check its parameters") from None
+
+
+def keep_alive(line: Any) -> None:
+    """Let the operating system find out that the other side of a TCP connection is gone, within minutes."""
+    if line is None or line.family == getattr(socket, "AF_UNIX", None):
+        return
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", KEEPALIVE_IDLE), ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL)):
+        if hasattr(socket, name):
+            line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _read_url(config: SqlalchemyConfig, base_dir: Path) -> URL:
@@ -203,6 +218,8 @@ def _postgres_address(url: URL, config: SqlalchemyConfig, base_dir: Path) -> Add
     arguments: dict[str, Any] = {"fallback_application_name": "rivet", "client_encoding": "UTF8"}
     if "connect_timeout" not in query:
         arguments["connect_timeout"] = CONNECT_TIMEOUT
+    keepalive = {"keepalives_idle": KEEPALIVE_IDLE, "keepalives_interval": KEEPALIVE_INTERVAL}
+    arguments |= {name: value for name, value in keepalive.items() if name not in query}
     if mode is not None:
         arguments["sslmode"] = mode
     if config.tls.ca_file is not None:

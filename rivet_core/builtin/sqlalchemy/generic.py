@@ -15,6 +15,7 @@ from sqlalchemy import types
 from rivet_core.api import QueryError, RivetError, SourceError, SourceUnavailable
 from rivet_core.builtin.sqlalchemy import values
 from rivet_core.builtin.sqlalchemy.backend import Backend, Result
+from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import MAX_DECIMAL_DIGITS, ResultColumn
 from rivet_core.builtin.sqlalchemy.look import first_look, looked_at
 
@@ -52,6 +53,7 @@ class Generic(Backend):
         declared = self._declared(query.table) if query.table is not None else {}
         with self.failures():
             connection = self.engine.connect().execution_options(stream_results=True)
+        clock = Clock()
         try:
             with self.failures():
                 cursor: Any = connection.exec_driver_sql(statement, params).cursor
@@ -62,7 +64,7 @@ class Generic(Backend):
             columns = [
                 declared.get(name) or looked_at(name, [row[index] for row in seen]) for index, name in enumerate(names)
             ]
-            yield Result(columns, rows)
+            yield Result(columns, clock.until_the_end(rows), clock)
         finally:
             connection.invalidate()
             connection.close()

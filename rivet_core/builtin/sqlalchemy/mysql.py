@@ -15,9 +15,11 @@ from rivet_core.api import Check, QueryError, RivetError, SourceDenied, SourceEr
 from rivet_core.api.sql import arguments, render, wrap
 from rivet_core.builtin.sqlalchemy import text
 from rivet_core.builtin.sqlalchemy.backend import Backend, Result
+from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import SHORT_BYTES, ResultColumn
+from rivet_core.builtin.sqlalchemy.connect import keep_alive
 from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
-from rivet_core.builtin.sqlalchemy.mysql_snapshot import begin_together
+from rivet_core.builtin.sqlalchemy.mysql_snapshot import begin_together, drop
 from rivet_core.builtin.sqlalchemy.text import Decoder, Refused
 
 if TYPE_CHECKING:
@@ -79,6 +81,8 @@ class Mysql(Backend):
 
     def prepare(self, connection: Any) -> None:
         """Set UTC and read-only transactions; refuse a connection that should have TLS and has none."""
+        keep_alive(connection._sock)
+        connection._read_timeout = self.read_timeout
         with connection.cursor() as cursor:
             if self.tls_required and not _tls_cipher(cursor):
                 raise SourceUnavailable(
@@ -94,11 +98,13 @@ class Mysql(Backend):
         declared = self._declared(query.table) if query.table is not None else {}
         with self._reader(snapshot) as connection:
             cursor = connection.cursor(self.driver.cursors.SSCursor)
+            clock = Clock()
             try:
                 with self.failures():
                     connection.decoders = {}
                     cursor.execute(statement, params)
-                yield Result(self._columns(cursor, declared), iter(cursor.fetchone, None))
+                rows = clock.until_the_end(iter(cursor.fetchone, None))
+                yield Result(self._columns(cursor, declared), rows, clock)
             finally:
                 cursor.connection = None  # its end would read all rows that are left
 
@@ -114,7 +120,7 @@ class Mysql(Backend):
         try:
             yield connection
         finally:
-            _drop(connection)
+            drop(connection)
 
     def snapshot(self, query: Query, workers: int) -> AbstractContextManager[Snapshot]:
         """Begin as many transactions with one view as there are workers."""
@@ -268,11 +274,19 @@ _FAILURES: Final[tuple[tuple[frozenset[int], type[RivetError], str, str], ...]] 
     (frozenset({1300}), QueryError, "the server refuses a character of the query",
      "names hold none beyond U+FFFF, so no emoji of that range either"),
     (frozenset({2026}), SourceUnavailable, "no TLS connection to the server", "check tls.mode and tls.ca_file"),
-    (frozenset({1317, 1969, 3024}), SourceError, "the statement was cancelled",
-     "see max_execution_time or max_statement_time"),
-    (frozenset({1040, 1041, 1203, 1226}), SourceUnavailable, "the server lacks resources", "run the command again"),
-    (frozenset({1205, 1213}), SourceUnavailable, "the server gave up on a lock", "run the command again"),
-    (frozenset({0, 1053, 1152, 1159, 1161, 1927, 2002, 2003, 2006, 2013, 2014}), SourceUnavailable,
+    (frozenset({1969, 3024}), SourceError, "the server's time limit has ended the statement",
+     "raise max_statement_time (MariaDB) or max_execution_time (MySQL) for Rivet's user, or make chunk_size smaller"),
+    (frozenset({1317}), SourceError, "somebody has ended the statement", "ask the server's administrator"),
+    (frozenset({1412}), SourceError, "the table was altered while it was read", "run the command again"),
+    (frozenset({1040, 1041, 1203, 1226}), SourceUnavailable, "the server lacks resources",
+     "see max_connections and the limits of the user, or set parallel lower"),
+    (frozenset({1205, 1213}), SourceUnavailable, "the server gave up on a lock",
+     "see lock_wait_timeout, and who holds the table"),
+    (frozenset({1159, 1160, 1161}), SourceUnavailable, "the server gave up on the connection while rows were sent",
+     "the destination takes rows too slowly; raise net_write_timeout"),
+    (frozenset({1927, 3169, 4031}), SourceUnavailable, "the server has ended the connection",
+     "see wait_timeout and idle_transaction_timeout, and whether an administrator did it"),
+    (frozenset({0, 1053, 1152, 2002, 2003, 2006, 2013, 2014}), SourceUnavailable,
      "cannot connect to the server, or the connection was lost", "check host and port, and whether the server runs"),
 )  # fmt: skip
 
@@ -368,14 +382,3 @@ def _zero_dates(decode: Decoder, policy: str) -> Decoder:
 def _tls_cipher(cursor: Any) -> str:
     cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
     return str(cursor.fetchone()[1])
-
-
-def _drop(connection: Any) -> None:
-    """Close the connection. One with rows left is cut off: PyMySQL would read them all first, to throw them away."""
-    result = connection._result
-    if result is not None and result.unbuffered_active:
-        result.unbuffered_active = False
-        result.connection = None
-        connection._force_close()
-    elif connection.open:
-        connection.close()

@@ -85,7 +85,7 @@ class SharedTransactions:
                     self._free.append((connection, number))
                 else:
                     self._lost = True
-                    connection._force_close()
+                    drop(connection)
                 self._changed.notify_all()
 
     def _take(self) -> tuple[Any, int]:
@@ -205,18 +205,24 @@ def _named(connection: Any, statement: str, text: str, known: Collection[str] = 
         ]
 
 
+def drop(connection: Any) -> None:
+    """Close a connection. One with rows left is cut off: PyMySQL would read them all first, to throw them away."""
+    result = connection._result
+    if result is not None and result.unbuffered_active:
+        result.unbuffered_active = False
+        result.connection = None
+        connection._force_close()
+    elif connection.open:
+        with suppress(connection.Error):
+            connection.close()
+
+
 @contextmanager
 def _closing(connection: Any) -> Iterator[Any]:
-    """Close the connection, without reading what may be left of a result."""
     try:
         yield connection
     finally:
-        result = connection._result
-        if result is not None and result.unbuffered_active:
-            connection._force_close()
-        elif connection.open:
-            with suppress(connection.Error):
-                connection.close()
+        drop(connection)
 
 
 def _execute(connection: Any, statement: str) -> None:

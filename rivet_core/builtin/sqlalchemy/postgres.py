@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from rivet_core.api import (
 from rivet_core.api.sql import arguments, render, wrap
 from rivet_core.builtin.sqlalchemy import text
 from rivet_core.builtin.sqlalchemy.backend import Backend, Result
+from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import MAX_DECIMAL_DIGITS, ResultColumn
 from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
 from rivet_core.builtin.sqlalchemy.postgres_snapshot import adopt, export
@@ -72,6 +74,8 @@ _SESSION: Final = (
     "SET extra_float_digits = 3; SET bytea_output = 'hex'"
 )
 _SHORT_CHARACTERS: Final = 1000
+# libpq's number of the field (postgres_ext.h, PG_DIAG_SQLSTATE).
+_SQLSTATE: Final = ord("C")
 _CANCEL_SECONDS: Final = 5.0
 _NO_PRECISION: Final = "has no precision, so no decimal holds every value"
 
@@ -112,6 +116,7 @@ class Postgres(Backend):
 
     def prepare(self, connection: Any) -> None:
         """Set the forms of text, UTC, and read-only transactions."""
+        connection.wait = partial(_wait, connection.wait, self.read_timeout)
         connection.autocommit = True
         connection.execute(_SESSION)
         connection.autocommit = False
@@ -126,7 +131,8 @@ class Postgres(Backend):
         with self.failures():
             connection = self.connect()
         cursor = connection.cursor(_CURSOR, scrollable=False)
-        rows = self._fetch(connection)
+        clock = Clock()
+        rows = self._fetch(connection, clock)
         try:
             with self.failures(statement if params is None else ""):
                 if snapshot is not None:
@@ -136,7 +142,7 @@ class Postgres(Backend):
                 connection.execute("SET LOCAL cursor_tuple_fraction = 1")
                 cursor.execute(statement, params)
                 columns = self._columns(connection, cursor.pgresult, query.table)
-            yield Result(columns, rows)
+            yield Result(columns, rows, clock)
         finally:
             _drop(connection)
             rows.close()
@@ -178,7 +184,20 @@ class Postgres(Backend):
             if info.array_oid:
                 connection.adapters.register_loader(info.array_oid, loader)
 
-    def _fetch(self, connection: Any) -> Generator[Row]:
+    def _fetch(self, connection: Any, clock: Clock) -> Generator[Row]:
+        """Yield the rows of the cursor; where the server ends the connection, the error says why."""
+        farewell: list[str] = []
+        connection.add_notice_handler(lambda notice: farewell.append(notice.sqlstate))
+        try:
+            yield from self._fetch_all(connection, clock)
+        except self.driver.OperationalError as error:
+            state = error.sqlstate or _last_state(connection, farewell)
+            known = _by_state(state) if state else None
+            if known is None:
+                raise
+            raise known from None
+
+    def _fetch_all(self, connection: Any, clock: Clock) -> Iterator[Row]:
         """Yield the rows of the cursor, FETCH by FETCH.
 
         The server computes and stores all rows of a FETCH before it sends the first one, so their number follows the
@@ -188,14 +207,18 @@ class Postgres(Backend):
         count = _FIRST_FETCH_ROWS
         with connection.cursor() as cursor:
             while True:
+                clock.start()
                 started = time.monotonic()
                 rows = cursor.stream(f"FETCH FORWARD {count} FROM {_CURSOR}", size=size)
-                first = next(rows, None)
-                if first is None:
-                    return
-                seconds = time.monotonic() - started
-                yield first
-                yield from rows
+                try:
+                    first = next(rows, None)
+                    if first is None:
+                        return
+                    seconds = time.monotonic() - started
+                    yield first
+                    yield from rows
+                finally:
+                    clock.stop()
                 count = min(count * 2, _MAX_FETCH_ROWS) if seconds < _FETCH_SECONDS else max(count // 2, 1)
 
     def _columns(self, connection: Any, described: Any, table: TableName | None) -> Sequence[ResultColumn]:
@@ -254,10 +277,7 @@ class Postgres(Backend):
         if state == "42601":
             where = _line(statement, int(getattr(diagnostics, "statement_position", None) or 0))
             return QueryError(f"the query has a syntax error{where}", hint="try it in psql")
-        for prefix, build, message, hint in _FAILURES:
-            if state.startswith(prefix):
-                return build(f"{message} (SQLSTATE {state})", hint=hint)
-        return SourceError(f"PostgreSQL failed with SQLSTATE {state}")
+        return _by_state(state) or SourceError(f"PostgreSQL failed with SQLSTATE {state}")
 
 
 def result_column(name: str, type_: _Type) -> ResultColumn:
@@ -320,6 +340,32 @@ def _line(statement: str, position: int) -> str:
     return f" in line {line}" if line else ""
 
 
+def _wait(
+    wait: Callable[..., Any], seconds: float, waiting: Generator[Any, Any, Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Wait as psycopg does, but not for ever: libpq itself never gives up on a server that is silent."""
+    return wait(_not_for_ever(waiting, seconds), *args, **kwargs)
+
+
+def _not_for_ever(waiting: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
+    """Pass on what psycopg waits for; it is told ten times a second that nothing is ready."""
+    heard = time.monotonic()
+    try:
+        wanted = next(waiting)
+        while True:
+            ready = yield wanted
+            if ready:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > seconds:
+                raise SourceUnavailable(
+                    f"PostgreSQL has said nothing for {seconds:g} s",
+                    hint="raise source.read_timeout if its statements take that long",
+                )
+            wanted = waiting.send(ready)
+    except StopIteration as end:
+        return end.value
+
+
 def _drop(connection: Any) -> None:
     """Close the connection, after cancelling what still runs: the server would go on until it next writes."""
     if connection.info.transaction_status.name == "ACTIVE":
@@ -338,13 +384,35 @@ _FAILURES: Final[tuple[tuple[str, type[RivetError], str, str], ...]] = (
     ("42", QueryError, "PostgreSQL refuses the query", "try it in psql"),
     ("22", QueryError, "the query fails on a value, as in a division by zero or a cast", "try it in psql"),
     ("0A", QueryError, "PostgreSQL does not support the query", "try it in psql"),
-    ("57014", SourceError, "the statement was cancelled", "see statement_timeout"),
+    ("25P04", SourceError, "PostgreSQL's time limit has ended the transaction",
+     "raise transaction_timeout for Rivet's role (ALTER ROLE … SET transaction_timeout), or make chunk_size smaller"),
+    ("57014", SourceError, "the statement was cancelled, by its time limit or by an administrator",
+     "raise statement_timeout for Rivet's role (ALTER ROLE … SET statement_timeout), or make chunk_size smaller"),
+    ("57P05", SourceUnavailable, "PostgreSQL ended an idle session", "raise idle_session_timeout for Rivet's role"),
     ("57", SourceUnavailable, "PostgreSQL shut down or ended the connection", "run the command again"),
     ("08", SourceUnavailable, "the connection to PostgreSQL was lost", "run the command again"),
-    ("25P03", SourceUnavailable, "PostgreSQL ended an idle transaction", "see idle_in_transaction_session_timeout"),
+    ("25P03", SourceUnavailable, "PostgreSQL ended an idle transaction: the destination took its rows too slowly",
+     "raise idle_in_transaction_session_timeout for Rivet's role"),
+    ("55P03", SourceUnavailable, "PostgreSQL gave up on a lock",
+     "see who holds the table, or raise lock_timeout for Rivet's role"),
     ("40", SourceUnavailable, "PostgreSQL rolled the read back", "run the command again"),
     ("53", SourceUnavailable, "PostgreSQL lacks resources", "see max_connections, memory and disk of the server"),
-)
+)  # fmt: skip
+
+
+def _by_state(state: str) -> RivetError | None:
+    for prefix, build, message, hint in _FAILURES:
+        if state.startswith(prefix):
+            return build(f"{message} (SQLSTATE {state})", hint=hint)
+    return None
+
+
+def _last_state(connection: Any, notices: Sequence[str]) -> str | None:
+    """Return what the server has said before it hung up: libpq stops at the end of the line, with that still unread."""
+    while not notices and (result := connection.pgconn.get_result()) is not None:
+        if state := result.error_field(_SQLSTATE):
+            return str(state.decode())
+    return notices[-1] if notices else None
 
 
 def _connection_failure(message: str) -> RivetError:

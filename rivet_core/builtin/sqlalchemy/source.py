@@ -47,7 +47,8 @@ def open_source(config: SqlalchemyConfig, context: SourceContext) -> SqlalchemyS
     address = resolve_address(config, context.base_dir)
     engine = open_engine(address)
     backend = _BACKENDS.get(engine.dialect.name, Generic)
-    return SqlalchemySource(backend(engine, context.options, tls_required=address.tls_required), context.options)
+    opened = backend(engine, context.options, tls_required=address.tls_required, read_timeout=config.read_timeout)
+    return SqlalchemySource(opened, context.options)
 
 
 class SqlalchemySource(Source):
@@ -87,6 +88,7 @@ class SqlalchemySource(Source):
                 Limits(batch_bytes, self._options.max_value_bytes),
                 self._backend.failures,
                 self._locator(query, resolved),
+                clock=result.clock,
             )
 
     def fetch(self, query: Query, *, snapshot: Snapshot | None = None) -> Sequence[Sequence[object]]:

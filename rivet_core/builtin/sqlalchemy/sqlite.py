@@ -13,6 +13,7 @@ import pyarrow as pa
 from rivet_core.api import Check, QueryError, RivetError, SourceError, SourceUnavailable
 from rivet_core.builtin.sqlalchemy import values
 from rivet_core.builtin.sqlalchemy.backend import Backend, Result, undecodable
+from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import MAX_DECIMAL_DIGITS, ResultColumn
 from rivet_core.builtin.sqlalchemy.doctor import read_only_check, version_check
 from rivet_core.builtin.sqlalchemy.look import first_look, looked_at
@@ -62,6 +63,7 @@ class Sqlite(Backend):
         with self.failures():
             connection: sqlite3.Connection = self.connect()
         cursor = connection.cursor()
+        clock = Clock()
         try:
             with self.failures():
                 cursor.execute(statement, params or ())
@@ -76,7 +78,7 @@ class Sqlite(Backend):
             columns = [
                 declared.get(name) or looked_at(name, [row[index] for row in seen]) for index, name in enumerate(names)
             ]
-            yield Result(columns, rows)
+            yield Result(columns, clock.until_the_end(rows), clock)
         finally:
             cursor.close()  # or the connection keeps its lock while something, such as a traceback, holds the cursor
             connection.close()

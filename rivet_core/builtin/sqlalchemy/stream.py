@@ -11,6 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from rivet_core.api import BatchStream, ValueRefused
+from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import Reader, override_hint
 from rivet_core.builtin.sqlalchemy.text import Refused
 from rivet_core.contract.types import type_name
@@ -46,17 +47,25 @@ class ArrowBatches(BatchStream):
         limits: Limits,
         failures: Callable[[], AbstractContextManager[None]],
         locate: Locate,
+        *,
+        clock: Clock,
     ) -> None:
         self.schema = pa.schema(
             [pa.field(reader.column.name, reader.column.type, reader.column.nullable) for reader in readers]
         )
         self._readers = readers
         self._rows = rows
+        self._clock = clock
         self._limits = limits
         self._failures = failures
         self._locate = locate
         self._wide = [index for index, reader in enumerate(readers) if reader.wide]
         self._read = 0
+
+    @property
+    def longest_statement_seconds(self) -> float | None:  # type: ignore[override]  # of a statement that is read
+        """How long the longest statement took that has ended."""
+        return self._clock.longest_seconds
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         count = _FIRST_ROWS

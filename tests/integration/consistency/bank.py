@@ -40,12 +40,13 @@ class Bank:
         )
         self.commits = 0
 
-    def configure(self, *fields: str, url: str | None = None) -> None:
+    def configure(self, *fields: str, url: str | None = None, read_timeout: int = 60) -> None:
         """Write ``rivet.yaml`` with further fields of the export."""
         kind = "postgres" if isinstance(self.server, Postgres) else "mariadb"
         fields = (*fields, "destination: {type: local, path: out}")
         export = f"{{name: accounts, table: accounts, mode: chunked, {', '.join(fields)}}}"
-        text = f"source: {{type: {kind}, url: {json.dumps(url or self.server.url)}}}\nexports:\n  - {export}\n"
+        source = f"{{type: {kind}, url: {json.dumps(url or self.server.url)}, read_timeout: {read_timeout}}}"
+        text = f"source: {source}\nexports:\n  - {export}\n"
         (self.directory / "rivet.yaml").write_text(text)
 
     def run(self, **options: Any) -> RunResult:

@@ -96,7 +96,9 @@ def _become(request: Mapping[str, object]) -> None:
 
 def main() -> None:
     from rivet_core.cli.main import main as rivet
+    from rivet_core.engine import tries
 
+    tries._FIRST_WAIT_SECONDS = 0.01
     for name in _PRELOADED:
         import_module(name)
     gc.freeze()  # or every fork copies all pages at its end

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from integration.failures.command import Workspace, sqlite_table
+from rivet_core.engine.tries import ATTEMPTS
 from servers.database import DatabaseServer
 from servers.mariadb import Mariadb
 from servers.postgres import Postgres
@@ -107,8 +108,16 @@ def test_connection_cut_half_way(published: Workspace, server: DatabaseServer, f
         proxy.inject(fault)
         through = section(server.through(proxy.port))
         query = f"SELECT seq, 'some text to fill the line with' AS note FROM {numbers}"
-        refused(published, through, {"query": query}, 1, "R302", "connection", "lost", hint="whether the server runs")
-        assert proxy.fired == 1
+        before = published.output()
+        published.configure(through, {"query": query})
+        finished = published.rivet("run")
+        *warnings, error, hint = finished.err.splitlines()
+        replace(finished, err=f"{error}\n{hint}\n").failed(1, "R302", "connection", "lost", hint="the server runs")
+        assert len(warnings) == ATTEMPTS - 1
+        assert all(line.startswith("warning: orders: the rows are read again: ") for line in warnings)
+        assert proxy.fired == ATTEMPTS
+        assert published.output() == before
+        assert published.state("SELECT status FROM rivet_run ORDER BY sequence DESC LIMIT 1") == [("failed",)]
 
 
 def test_duplicate_column_names(published: Workspace, engine_source: dict[str, str]) -> None:

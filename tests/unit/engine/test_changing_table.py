@@ -31,7 +31,7 @@ class NoJournal:
     def committed(self, part: PartRow) -> None:
         raise AssertionError("no part may be committed")
 
-    def reading_again(self, error: Exception) -> None:
+    def reading_again(self, chunk: Chunk, error: Exception) -> None:
         raise AssertionError("reading again does not help")
 
 

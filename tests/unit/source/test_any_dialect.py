@@ -32,7 +32,7 @@ def path(tmp_path):
 
 def opened(path, options):
     engine = sqlalchemy.create_engine(f"sqlite:///{path}")
-    return closing(SqlalchemySource(Generic(engine, options, tls_required=False), options))
+    return closing(SqlalchemySource(Generic(engine, options, tls_required=False, read_timeout=60), options))
 
 
 @pytest.fixture

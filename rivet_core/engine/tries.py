@@ -1,0 +1,46 @@
+"""Says how often a read of the source is tried, and waits between two tries."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from rivet_core.api.errors import RivetError, SourceUnavailable
+
+T = TypeVar("T")
+
+#: Tries at one chunk or one planning query; with the waits between them they outlast the restart of a server.
+ATTEMPTS: Final = 8
+
+_FIRST_WAIT_SECONDS = 1.0
+_MAX_WAIT_SECONDS: Final = 30.0
+
+
+def pause(attempt: int, stop: threading.Event | None = None) -> None:
+    """Wait before the try after the ``attempt``-th: longer each time, and not as long as other workers.
+
+    Args:
+        stop: ends the wait.
+    """
+    seconds = min(_MAX_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
+    (stop or threading.Event()).wait(seconds)
+
+
+def keep_trying(work: Callable[[], T], again: Callable[[RivetError], None]) -> T:
+    """Do something that only reads the source, and do it again while the source is unavailable.
+
+    Args:
+        again: is told why, before each further try.
+
+    Raises:
+        SourceUnavailable: the tries are used up.
+    """
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return work()
+        except SourceUnavailable as error:
+            again(error)
+            pause(attempt)
+    return work()
