@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TypeVar
+from itertools import chain
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -31,7 +32,8 @@ class Clock:
 
     def until_the_end(self, rows: Iterator[T]) -> Iterator[T]:
         """Pass the rows of the statement on; it ends with the last one."""
-        try:
-            yield from rows
-        finally:
-            self.stop()
+        return chain(rows, self._ended())
+
+    def _ended(self) -> Iterator[Any]:
+        self.stop()
+        yield from ()
