@@ -23,7 +23,7 @@ _STYLES: dict[str, Style] = {
     "abandoned": "warn",
     "superseded": "faint",
 }
-_MAX_RUNS = 100_000
+_MAX_RUNS = 10_000
 
 _one_export = click.option("-e", "--export", metavar="NAME", help="Only runs of this export.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rivet_core.api.errors import UsageError
 from rivet_core.contract.fingerprint import fingerprint
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rivet_core.api.source import Query, SourceSchema
     from rivet_core.config import ExportConfig
     from rivet_core.state import RunRow
+
+_SHOWN_CHARACTERS: Final = 200
 
 
 def inputs_of(export: ExportConfig, query: Query, schema: SourceSchema) -> dict[str, object]:
@@ -62,10 +64,15 @@ def settings_of(export: ExportConfig) -> dict[str, object]:
 def changes(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Return what differs, in words."""
     return [
-        name if name in ("query", "columns") else f"{name} (was {before.get(name)}, is {value})"
+        name if name in ("query", "columns") else f"{name} (was {_short(before.get(name))}, is {_short(value)})"
         for name, value in now.items()
         if before.get(name) != value
     ]
+
+
+def _short(value: object) -> str:
+    text = str(value)  # what was may come from a file of anybody's
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def refuse_changed_inputs(run: RunRow, inputs: Mapping[str, object]) -> None:

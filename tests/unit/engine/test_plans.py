@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from rivet_core.engine.preview import PreviewOptions, preview
 from rivet_core.engine.result import RunResult
 from rivet_core.engine.run import RunOptions
 from rivet_core.engine.sealed_plan import PlannedExport, read_plan, seal_of, write_plan
+from rivet_core.state import StateStore
 from unit.engine.shop import ORDERS, Shop
 
 CHUNKED = "{name: orders, table: orders, mode: chunked, %s, destination: {type: local, path: %s}}"
@@ -288,6 +289,41 @@ def test_an_old_plan_is_refused(shop: Shop):
 
 def test_a_plan_of_the_future_is_refused(shop: Shop):
     refused(shop, write(shop, datetime.now(UTC) + timedelta(hours=2)), "in the future")
+
+
+def test_a_plan_that_is_overtaken_while_it_waits_for_the_lease_is_refused(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    file = write(shop)
+    acquire = StateStore.acquire
+
+    def overtaken(state: StateStore, export: str, **options: Any) -> Any:
+        monkeypatch.setattr(StateStore, "acquire", acquire)
+        shop.publish()
+        return acquire(state, export, **options)
+
+    monkeypatch.setattr(StateStore, "acquire", overtaken)
+    (result,) = apply(shop, file)
+    assert (result.status, result.error.code, result.exit_code) == ("failed", "R704", 5)
+    assert shop.runs() == ["succeeded"]
+    assert (len(shop.parts()), shop.rows()) == (4, 1000)
+
+
+def test_a_plan_is_refused_whatever_byte_of_it_was_changed(shop: Shop):
+    file = write(shop)
+    sealed, data = read_plan(file), file.read_bytes()
+    for position in range(0, len(data), 7):
+        changed = bytearray(data)
+        changed[position] ^= 1
+        file.write_bytes(changed)
+        with suppress(UsageError, PlanRefused):
+            assert read_plan(file) == sealed  # it was white space
+
+
+def test_a_message_shows_no_more_of_a_plan_than_people_read(shop: Shop):
+    file = write(shop)
+    edit(file, lambda plan: plan["exports"][0]["settings"].update(empty="x" * 10_000))
+    with pytest.raises(PlanRefused) as caught:
+        apply(shop, file)
+    assert len(caught.value.message) < 1000
 
 
 def test_an_edited_plan_is_refused(shop: Shop):
