@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from rivet_core.api import Query, Snapshot, TableName
+    from rivet_core.builtin.sqlalchemy.clock import Clock
     from rivet_core.builtin.sqlalchemy.columns import ResultColumn
     from rivet_core.builtin.sqlalchemy.stream import Row
 
@@ -71,9 +72,9 @@ class NativePostgres(Postgres):
             _drop(connection)
             cursor.close()
 
-    def fetched(self, opened: Opened) -> Generator[Row]:
-        """Return the rows of the opened query, fetched in short statements."""
-        return self._fetch(opened.connection)
+    def fetched(self, opened: Opened, clock: Clock) -> Generator[Row]:
+        """Return the rows of the opened query, fetched in short statements that the clock times."""
+        return self._fetch(opened.connection, clock)
 
     def pages(self, connection: Any, table: TableName) -> int | None:
         """Return how many pages a plain table has; ``None`` where its rows cannot be read page by page."""

@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from rivet_core.api import Check, Query
+from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import readers
 from rivet_core.builtin.sqlalchemy.connect import open_engine, resolve_address
 from rivet_core.builtin.sqlalchemy.postgres import Postgres
@@ -39,11 +40,14 @@ def open_source(config: PostgresConfig, context: SourceContext) -> SqlalchemySou
         require_native()
     except NotNative as reason:
         _warn_once(str(reason))
-        backend = Postgres(engine, context.options, tls_required=address.tls_required)
+        backend = Postgres(engine, context.options, tls_required=address.tls_required, read_timeout=config.read_timeout)
         return SlowSource(backend, context.options, str(reason))
     from rivet_postgres.backend import NativePostgres
 
-    return NativeSource(NativePostgres(engine, context.options, tls_required=address.tls_required), context.options)
+    native = NativePostgres(
+        engine, context.options, tls_required=address.tls_required, read_timeout=config.read_timeout
+    )
+    return NativeSource(native, context.options)
 
 
 @cache
@@ -99,8 +103,9 @@ class NativeSource(SqlalchemySource):
             with self._native.failures():
                 statements = self._statements(query, opened, columns)
             if statements is None:
-                rows = self._native.fetched(opened)
-                yield ArrowBatches(resolved, rows, limits, self._native.failures, locate)
+                clock = Clock()
+                rows = self._native.fetched(opened, clock)
+                yield ArrowBatches(resolved, rows, limits, self._native.failures, locate, clock=clock)
             else:
                 copier = Copier(opened.connection)
                 yield CopyBatches(

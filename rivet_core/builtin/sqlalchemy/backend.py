@@ -13,6 +13,7 @@ from sqlalchemy import event, exc
 
 from rivet_core.api import QueryError, RivetError, SourceError, SourceUnavailable, ValueRefused
 from rivet_core.api.sql import arguments, render, single_statement
+from rivet_core.builtin.sqlalchemy.config import READ_TIMEOUT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +34,7 @@ class Result:
 
     columns: Sequence[ResultColumn]
     rows: Iterator[Row]
-    clock: Clock
+    clock: Clock | None = None
 
 
 class Backend(ABC):
@@ -50,7 +51,12 @@ class Backend(ABC):
     name: ClassVar[str]
 
     def __init__(
-        self, engine: sqlalchemy.Engine, options: ReadOptions, *, tls_required: bool, read_timeout: float
+        self,
+        engine: sqlalchemy.Engine,
+        options: ReadOptions,
+        *,
+        tls_required: bool,
+        read_timeout: float = READ_TIMEOUT,
     ) -> None:
         self.engine = engine
         self.options = options

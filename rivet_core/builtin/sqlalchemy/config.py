@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from rivet_core.api import register_secret
+
+#: Seconds; some statements look for their first row for long.
+READ_TIMEOUT: Final = 3600.0
 
 TlsMode = Literal["disable", "require", "verify-ca", "verify-full"]
 
@@ -87,7 +90,7 @@ class SqlalchemyConfig(BaseModel):
     password_env: str | None = Field(None, description="Name of the environment variable that holds the password.")
     database: str | None = Field(None, description="Name of the database; for SQLite the path of the file.")
     read_timeout: float = Field(
-        3600,
+        READ_TIMEOUT,
         gt=0,
         description="Seconds without a word from the database server until a connection is given up for lost. A "
         "statement that looks for its first row longer than that needs more. SQLite and unknown databases ignore it.",

@@ -48,7 +48,7 @@ class ArrowBatches(BatchStream):
         failures: Callable[[], AbstractContextManager[None]],
         locate: Locate,
         *,
-        clock: Clock,
+        clock: Clock | None = None,
     ) -> None:
         self.schema = pa.schema(
             [pa.field(reader.column.name, reader.column.type, reader.column.nullable) for reader in readers]
@@ -62,14 +62,9 @@ class ArrowBatches(BatchStream):
         self._wide = [index for index, reader in enumerate(readers) if reader.wide]
         self._read = 0
 
-    @property
-    def longest_statement_seconds(self) -> float | None:  # type: ignore[override]  # of a statement that is read
-        """How long the longest statement took that has ended."""
-        return self._clock.longest_seconds
-
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         count = _FIRST_ROWS
-        while rows := self._take(count):
+        while rows := self._timed(count):
             batch = self._convert(rows)
             self._read += len(rows)
             bytes_per_row = max(1, batch.nbytes // len(rows))
@@ -85,6 +80,13 @@ class ArrowBatches(BatchStream):
         half = batch.num_rows // 2
         yield from self._bounded(batch.slice(0, half))
         yield from self._bounded(batch.slice(half))
+
+    def _timed(self, count: int) -> list[Row]:
+        try:
+            return self._take(count)
+        finally:
+            if self._clock is not None:
+                self.longest_statement_seconds = self._clock.longest_seconds
 
     def _take(self, count: int) -> list[Row]:
         """Return the next rows: at most ``count``, and fewer when their values are large."""
