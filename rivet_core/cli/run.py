@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,8 +139,12 @@ def _render_policies(result: RunResult, text: TextOutput) -> None:
         verdict = "passed" if gate["passed"] else "failed"
         text.line(f"  quality: {about}: {gate['measure']:.6g}, limit {gate['limit']:.6g}: {verdict}")
     if result.schema_drift:
-        changes = ", ".join(f"{item['column']} ({item['change']})" for item in result.schema_drift)
-        text.line(f"  changed columns: {changes}")
+        text.line(f"  changed columns: {', '.join(map(_describe_change, result.schema_drift))}")
+
+
+def _describe_change(change: Mapping[str, object]) -> str:
+    values = [str(change[name]) for name in ("before", "now") if change[name] is not None]
+    return f"{change['column']} ({change['change']}: {' → '.join(values)})"
 
 
 def _render_resume(result: RunResult, text: TextOutput) -> None:

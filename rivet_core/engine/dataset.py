@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -202,8 +203,11 @@ def _compare_columns(job: Job, columns: SourceSchema) -> None:
 
 def _judge(job: Job, gates: Gates, format_: Format, rows: RowSteps) -> None:
     """Let the gates decide, also on the rows that an earlier run has exported."""
-    for part in (part for parts in job.reuse.kept.values() for part in parts):
-        gates.add_part(part, job.destination, format_, rows.schema)
+    job.counters.phase = "judging"
+    kept = [part for parts in job.reuse.kept.values() for part in parts]
+    with ThreadPoolExecutor(job.workers, thread_name_prefix="rivet-judge") as pool:
+        for _ in pool.map(lambda part: gates.add_part(part, job.destination, format_, rows.schema), kept):
+            pass
     results = gates.results()
     job.result.quality = [result.to_json() for result in results]
     refuse_failed(results)

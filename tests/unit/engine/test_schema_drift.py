@@ -148,8 +148,13 @@ def test_the_command_ends_with_4(shop: Shop, capsys: pytest.CaptureFixture[str],
     monkeypatch.chdir(shop.directory)
     configure(shop, BEFORE)
     shop.publish()
+    configure(shop, "SELECT id, 1 AS note FROM orders", "continue")
+    assert main(["run"]) == 0
+    assert "changed columns: note (type: string → int64)" in capsys.readouterr().out
+    configure(shop, BEFORE, "continue")
+    shop.publish()
     configure(shop, AFTER, "fail")
     assert main(["run"]) == 4
     captured = capsys.readouterr()
-    assert "changed columns: flag (added)" in captured.out
+    assert "changed columns: flag (added: int64)" in captured.out
     assert "error[R308]: the columns differ from those of the last run: 'flag' (int64) is new" in captured.err
