@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 @click.command()
 @export_option
 @param_option
-@click.option("--resume", is_flag=True, help="Go on with the newest run that ended before it was published.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="plain",
+    type=click.Choice(["plain", "mixed"]),
+    metavar="[=mixed]",
+    help="Go on with the newest run that ended before it was published. A run with consistency: snapshot starts anew; "
+    "with --resume=mixed it keeps its finished chunks, and the dataset shows two instants.",
+)
 @click.option("--force", is_flag=True, help="With --resume: also where a dataset is published at the prefix.")
 @click.option("--dry-run", is_flag=True, help="With --resume: print what would be kept and written, and stop.")
 @click.option("--validate", is_flag=True, help="Verify each dataset after it is published.")
@@ -40,7 +48,7 @@ def run(
     output: Output,
     names: tuple[str, ...],
     params: tuple[str, ...],
-    resume: bool,
+    resume: str | None,
     force: bool,
     dry_run: bool,
     validate: bool,
@@ -59,7 +67,7 @@ def run(
     from rivet_core.engine.run import RunOptions, run_exports
     from rivet_core.plugins import load_registry
 
-    if (force or dry_run) and not resume:
+    if (force or dry_run) and resume is None:
         raise UsageError(f"{'--force' if force else '--dry-run'} needs --resume", hint="add --resume, or leave it out")
     registry = load_registry()
     loaded = load(config, registry)
@@ -67,7 +75,13 @@ def run(
     if any(export.destination.spec.kind == "stream" for export in exports):
         output = output.to(sys.stderr)
     options = RunOptions(
-        parse_params(params), validate=validate, reconcile=reconcile, resume=resume, force=force, dry_run=dry_run
+        parse_params(params),
+        validate=validate,
+        reconcile=reconcile,
+        resume=resume is not None,
+        mixed=resume == "mixed",
+        force=force,
+        dry_run=dry_run,
     )
     results = run_exports(loaded, exports, registry, options, show_progress)
     codes = [result.exit_code for result in results]

@@ -58,6 +58,10 @@ class Recovery:
     decisions: tuple[ResumeDecision, ...] = ()
     pending: tuple[Manifest, bytes] | None = None
 
+    def of_one_instant(self) -> Recovery:
+        """Return the recovery of a run whose snapshot is gone: all of its rows or, of another instant, none."""
+        return self if self.pending is not None else Recovery(self.run)
+
 
 def find_unfinished(state: StateStore, export: str) -> RunRow | None:
     """Return the newest run of an export that can be resumed: it has chunks, and no run has succeeded since."""

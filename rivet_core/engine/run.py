@@ -56,6 +56,7 @@ class RunOptions:
         validate: verify the dataset after it is published.
         reconcile: count the rows of the source after that and compare.
         resume: go on with the newest run that ended before it was published.
+        mixed: with ``resume``, also with the chunks of a snapshot that is gone.
         force: with ``resume``, also where a dataset is published.
         dry_run: with ``resume``, decide and do nothing.
     """
@@ -64,6 +65,7 @@ class RunOptions:
     validate: bool = False
     reconcile: bool = False
     resume: bool = False
+    mixed: bool = False
     force: bool = False
     dry_run: bool = False
 
@@ -333,6 +335,9 @@ class ExportRun:
             query = plan.build_query(source, self._export, self._options.params)
             refuse_changed_inputs(unfinished, inputs_of(self._export, query, source.describe(query)))
         recovery = recover(self._state, unfinished, destination, view) if goes_on else Recovery(unfinished)
+        chunking = self._export.chunking
+        if chunking is not None and chunking.snapshot and not self._options.mixed:
+            recovery = recovery.of_one_instant()
         if recovery.pending is not None:
             self.run_id = self._result.run_id = unfinished.run_id
         self._result.resumes = unfinished.run_id
