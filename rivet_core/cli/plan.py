@@ -95,6 +95,9 @@ def _render_export(planned: PlannedExport, text: TextOutput) -> None:
     text.line(f"  {planned.prefix}")
     text.line(f"  {format_count(len(planned.chunks), 'chunk')}, {_rows(planned)}, {_size(planned)}")
     text.line(f"  columns: {', '.join(f'{column.name} {column.type}' for column in planned.columns)}")
+    for change in planned.schema_drift:
+        what = f"{change['change']}: {change['before'] or '-'} before, {change['now'] or '-'} now"
+        text.line(f"  column {change['column']} {what}", "warn")
     text.line(f"  {_now_there(planned)}")
     if planned.key:
         text.table(["CHUNK", "ABOVE", "UP TO", "ROWS"], map(_cells, planned.chunks[:_SHOWN_CHUNKS]))

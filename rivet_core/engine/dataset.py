@@ -192,7 +192,7 @@ def _extract(job: Job, source: Source, chunks: ChunkPlan, target: PartTarget) ->
 
 def _compare_columns(job: Job, columns: SourceSchema) -> None:
     """Compare the columns with those of the dataset before, and do what the policy says."""
-    earlier = earlier_columns(job.view, job.state, job.export.name)
+    earlier = earlier_columns(job.view.control.certified, job.state, job.export.name)
     changes = [] if earlier is None else compare(earlier, columns_of(columns))
     job.result.schema_drift = [change.to_json() for change in changes]
     if job.export.on_schema_drift == "fail":

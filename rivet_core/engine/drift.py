@@ -15,7 +15,7 @@ from rivet_core.contract.types import type_name
 
 if TYPE_CHECKING:
     from rivet_core.api.source import SourceSchema
-    from rivet_core.engine.prefix import PrefixView
+    from rivet_core.contract.manifest import Manifest
     from rivet_core.state import StateStore
 
 _MOST_NAMED: Final = 20
@@ -77,12 +77,11 @@ def columns_to_json(columns: Sequence[Column]) -> str:
     return json.dumps([column.model_dump(exclude_none=True) for column in columns])
 
 
-def earlier_columns(view: PrefixView, state: StateStore, export: str) -> tuple[Column, ...] | None:
+def earlier_columns(certified: Manifest | None, state: StateStore | None, export: str) -> tuple[Column, ...] | None:
     """Return the columns of the certified dataset at the prefix, else of the export's last successful run."""
-    certified = view.control.certified
     if certified is not None and certified.columns:
         return certified.columns
-    stored = state.newest_columns(export)
+    stored = state.newest_columns(export) if state else None
     try:
         return None if stored is None else _COLUMNS.validate_json(stored)
     except ValidationError:

@@ -13,7 +13,7 @@ from rivet_core.config.problems import did_you_mean
 from rivet_core.contract.key_text import to_text
 from rivet_core.engine.chunks import Bounds
 from rivet_core.engine.result import timestamp
-from rivet_core.state import open_state_for_reading
+from rivet_core.state import read_state
 
 if TYPE_CHECKING:
     from rivet_core.api.events import Event
@@ -207,14 +207,10 @@ def find_run(state: StateStore, wanted: str, *, export: str | None) -> RunRow:
 @contextmanager
 def _opened(config: Config, export: str | None) -> Iterator[StateStore | None]:
     """Open the state, if there is one; refuse an export of which neither it nor the configuration has heard."""
-    state = open_state_for_reading(config.state_url, config.base_dir)
-    try:
+    with read_state(config.state_url, config.base_dir) as state:
         if export is not None and not (state and state.runs(export, 1)):
             config.select([export])
         yield state
-    finally:
-        if state is not None:
-            state.close()
 
 
 def _summaries(state: StateStore, runs: Sequence[RunRow]) -> list[RunSummary]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -12,23 +13,29 @@ from typing import TYPE_CHECKING, Final
 
 from rivet_core.config.placeholders import placeholders_in
 from rivet_core.engine import plan
-from rivet_core.engine.drift import columns_of
+from rivet_core.engine.counters import Counters
+from rivet_core.engine.drift import columns_of, compare, earlier_columns, refuse_drift
 from rivet_core.engine.inputs import inputs_of, settings_of
 from rivet_core.engine.modes import select
 from rivet_core.engine.position import Position, expected_position
 from rivet_core.engine.prefix import look
 from rivet_core.engine.ranges import count_all
-from rivet_core.engine.rows import RowSteps
+from rivet_core.engine.rows import RowSteps, dataset_columns
 from rivet_core.engine.sample import take_sample
 from rivet_core.engine.sealed_plan import PlannedChunk, PlannedExport, PublishedDataset, RowsFrom
 from rivet_core.engine.store import open_store
+from rivet_core.engine.view import open_view
+from rivet_core.state import read_state
 
 if TYPE_CHECKING:
     from rivet_core.api.source import Query, Source
     from rivet_core.config import Config, DestinationChoice, ExportConfig
+    from rivet_core.contract.manifest import Manifest
     from rivet_core.engine.chunks import ChunkPlan
     from rivet_core.engine.prefix import PrefixView
     from rivet_core.plugins import Registry
+
+logger = logging.getLogger(__name__)
 
 #: Stands in a planned prefix for the id of a run that is still to come.
 RUN_ID: Final = "{run_id}"
@@ -56,7 +63,7 @@ def preview(
     """Return what a run of an export into a store would do.
 
     Args:
-        now: decides what ``{date}`` in the prefix stands for.
+        now: decides what ``{date}`` in the prefix stands for, and when the last days end.
 
     Raises:
         RivetError: a run would not get further than this.
@@ -65,24 +72,33 @@ def preview(
     with closing(open_store(choice, registry, config.base_dir)) as destination:
         prefix = shown_prefix(destination.uri)
         view = None if RUN_ID in choice.template else look(destination, everything=False)
+    certified = view.control.certified if view else None
+    with read_state(config.state_url, config.base_dir) as state:
+        position = expected_position(state, export, certified) if export.incremental else Position()
+        earlier = earlier_columns(certified, state, export.name)
     with closing(plan.open_source(config, export, registry)) as source:
         query = plan.build_query(source, export, options.params)
         schema = source.describe(query)
-        steps = RowSteps(schema, exported_at=now if export.exported_at else None)
-        position = _position(config, export, view)
-        chunks = select(source, query, schema, export, {}, started_at=now, position=position).chunks
-        rows, rows_from = _count(source, query, export, chunks, everything=options.count)
-        known = [number for number in rows if number is not None]
-        total = sum(known) if len(known) == len(rows) else None
-        sampled = chunks.chunks[len(chunks.chunks) // 2].query
-        sample = take_sample(source, sampled, plan.open_format(export, registry), steps) if options.sample else None
+        columns = columns_of(dataset_columns(schema, exported_at=export.exported_at))
+        drift = [] if earlier is None else compare(earlier, columns)
+        if export.on_schema_drift == "fail":
+            refuse_drift(drift)
+        format_ = plan.open_format(export, registry)
+        with open_view(source, query, export, Counters(), _log_warning) as reading:
+            chunks = select(reading, query, schema, export, {}, started_at=now, position=position).chunks
+            rows, rows_from = _count(reading, query, export, chunks, everything=options.count)
+            sampled = chunks.chunks[len(chunks.chunks) // 2].query
+            steps = RowSteps(schema, exported_at=now if export.exported_at else None)
+            sample = take_sample(reading, sampled, format_, steps) if options.sample else None
         inputs = inputs_of(export, query, schema)
+    total = _total(rows)
     return PlannedExport(
         plan_id=os.urandom(_PLAN_ID_BYTES).hex(),
         export=export.name,
         mode=export.mode,
         prefix=prefix,
-        columns=columns_of(steps.columns),
+        columns=columns,
+        schema_drift=tuple(change.to_json() for change in drift),
         key=chunks.columns,
         cursor=position.cursor,
         chunks=tuple(
@@ -94,25 +110,11 @@ def preview(
         estimated_bytes=sample.estimate(total, len(rows)) if sample is not None and total is not None else None,
         sampled_rows=sample.rows if sample else 0,
         success=success_of(view) if view else None,
-        published=_published(view) if view else None,
+        published=_published(certified),
         superseded="append" if position.dataset else export.superseded,
         inputs=inputs,
         settings=settings_of(export),
     )
-
-
-def _position(config: Config, export: ExportConfig, view: PrefixView | None) -> Position:
-    """Return where a run would begin; the state is read only for an incremental export."""
-    if export.incremental is None:
-        return Position()
-    from rivet_core.state import open_state_for_reading
-
-    state = open_state_for_reading(config.state_url, config.base_dir)
-    try:
-        return expected_position(state, export, view.control.certified if view else None)
-    finally:
-        if state is not None:
-            state.close()
 
 
 def planned_destination(export: ExportConfig, day: date) -> DestinationChoice:
@@ -131,8 +133,7 @@ def success_of(view: PrefixView) -> str | None:
     return view.success.data.decode("ascii", "backslashreplace").strip() if view.success else None
 
 
-def _published(view: PrefixView) -> PublishedDataset | None:
-    certified = view.control.certified
+def _published(certified: Manifest | None) -> PublishedDataset | None:
     if certified is None:
         return None
     return PublishedDataset(
@@ -142,6 +143,15 @@ def _published(view: PrefixView) -> PublishedDataset | None:
         parts=certified.part_count,
         bytes=sum(part.size_bytes for part in certified.parts),
     )
+
+
+def _total(rows: Sequence[int | None]) -> int | None:
+    known = [number for number in rows if number is not None]
+    return sum(known) if len(known) == len(rows) else None
+
+
+def _log_warning(message: str) -> None:
+    logger.warning("%s", message)
 
 
 def _count(

@@ -76,6 +76,7 @@ class PlannedExport(_Model):
     Attributes:
         plan_id: ends the id of the run that applies the plan.
         prefix: where the run writes, a URI; ``{run_id}`` stands for an id that is not known yet.
+        schema_drift: how the columns differ from those of the dataset before (``drift.ColumnChange``).
         key: the key of the chunks, or the column of the window; empty where everything is read at once.
         cursor: where an incremental export has got to, as text.
         rows: sum over the chunks; ``None`` if it is not known of all of them.
@@ -93,6 +94,7 @@ class PlannedExport(_Model):
     mode: str
     prefix: str
     columns: tuple[Column, ...]
+    schema_drift: tuple[dict[str, Any], ...] = ()
     key: tuple[str, ...] = ()
     cursor: str | None = None
     chunks: tuple[PlannedChunk, ...] = Field(min_length=1, max_length=MAX_CHUNKS)

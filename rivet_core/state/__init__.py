@@ -11,7 +11,7 @@ from rivet_core.state.store import (
     RunStatus,
     StateStore,
     open_state,
-    open_state_for_reading,
+    read_state,
 )
 
 __all__ = [
@@ -27,5 +27,5 @@ __all__ = [
     "RunStatus",
     "StateStore",
     "open_state",
-    "open_state_for_reading",
+    "read_state",
 ]

@@ -466,14 +466,19 @@ def open_state(url: Secret | str, base_dir: Path) -> StateStore:
     return StateStore(open_database(url, base_dir))
 
 
-def open_state_for_reading(url: Secret | str, base_dir: Path) -> StateStore | None:
+@contextmanager
+def read_state(url: Secret | str, base_dir: Path) -> Iterator[StateStore | None]:
     """Open the state database as it is, to read what runs have left; ``None`` if no run has used it yet.
 
     Raises:
         StateError: as for ``open_state``, and where its tables are those of an older release.
     """
     database = open_existing(url, base_dir)
-    return None if database is None else StateStore(database)
+    try:
+        yield None if database is None else StateStore(database)
+    finally:
+        if database is not None:
+            database.close()
 
 
 def _storable(text: str) -> str:

@@ -28,6 +28,7 @@ QUERYING = (
     ("apply", "plan.json", "--json", "--debug"),
     ("reconcile", "--content", "--debug"),
     ("repair", "--debug", "--execute"),
+    ("check", "--debug"),
 )
 COMMANDS = (
     *QUERYING,

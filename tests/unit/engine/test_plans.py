@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rivet_core.api import PlanRefused, SafetyError, SourceUnavailable, UsageError
+from rivet_core.api import ConfigError, PlanRefused, SafetyError, SchemaDrift, SourceUnavailable, UsageError
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.engine.apply import apply_plan
 from rivet_core.engine.preview import PreviewOptions, preview
@@ -158,6 +158,21 @@ def test_a_plan_names_the_dataset_that_it_would_supersede(shop: Shop):
     facts = planned.published
     assert (facts.run_id, facts.rows, facts.parts) == (result.run_id, result.rows, result.parts)
     assert (planned.success, planned.superseded) == (result.manifest_fingerprint, "quarantine")
+
+
+def test_a_plan_says_how_the_columns_have_changed(shop: Shop):
+    shop.publish()
+    shop.source("ALTER TABLE orders ADD COLUMN more TEXT")
+    assert [(change["column"], change["change"]) for change in made(shop).schema_drift] == [("more", "added")]
+    chunked(shop, "chunk_size: 300, on_schema_drift: fail")
+    with pytest.raises(SchemaDrift, match="'more'"):
+        made(shop)
+
+
+def test_what_the_source_cannot_do_is_found_when_it_is_planned(shop: Shop):
+    chunked(shop, "chunk_size: 300, consistency: snapshot")
+    with pytest.raises(ConfigError, match="consistency: snapshot: sqlite"):
+        made(shop)
 
 
 def test_exactly_the_planned_chunks_are_run(shop: Shop):
