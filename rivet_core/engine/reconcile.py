@@ -174,20 +174,18 @@ def reconcile_export(
     params: Mapping[str, str],
     *,
     content: bool = False,
-    rehash: bool = False,
 ) -> ReconcileReport:
     """Compare what is certified at a prefix with the source.
 
     Args:
-        content: compare rows, not only their number.
-        rehash: read every part where the store keeps no checksum, as ``rivet validate`` does.
+        content: compare rows, not only their number; then parts are proven as ``rivet validate`` does, too.
 
     Raises:
         TrustError: nothing is certified at the prefix, or it was tampered with.
         RivetError: source or destination failed.
     """
     found = plan.resolve_destination(export, choice)
-    reread = (rehash or content) and found.spec.capabilities.rehash_on_validate
+    reread = content and found.spec.capabilities.rehash_on_validate
     with (
         closing(open_store(found, registry, config.base_dir)) as destination,
         closing(plan.open_source(config, export, registry)) as source,

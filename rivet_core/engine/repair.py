@@ -183,64 +183,81 @@ def repair_export(
     report: ReconcileReport | None = None,
     execute: bool = False,
 ) -> RepairReport:
-    """Export again what differs from the source.
+    """Export again what differs from the source. See ``prepare_repair`` for what it raises.
 
     Args:
-        report: what differs; without it the dataset is compared by counts now. Parts that are missing or damaged are
-            exported again in any case.
         execute: do it; else only say what would be done.
-
-    Raises:
-        TrustError: nothing is certified at the prefix, or it was tampered with.
-        SafetyError: the dataset cannot be repaired, or the report is about another one.
-        UsageError: the export is no longer the one that wrote it, or the report does not fit.
-        RivetError: source or destination failed before anything was run.
     """
-    if report is None:
-        report = reconcile_export(config, export, registry, choice, options.params, rehash=True)
-    target = plan.resolve_destination(export, choice)
-    with closing(open_store(target, registry, config.base_dir)) as destination:
-        view = look(destination)
-        rehash = target.spec.capabilities.rehash_on_validate
-        manifest = _repairable(destination, view)
-        fingerprint = manifest_fingerprint(view)
-        assert fingerprint is not None  # noqa: S101  there is a certified manifest
-        if report.manifest_fingerprint != fingerprint:
-            raise SafetyError(
-                f"the report is about another dataset than the one that is certified at {destination.uri}",
-                hint="make a new one with `rivet reconcile`, or leave out --report",
-            )
-        damaged = damaged_parts(destination, view, manifest, reread=rehash)
-        split = partitions(manifest)
-        flagged = _flag(split, report, damaged)
-        found = RepairReport(
-            export.name,
-            destination.uri,
-            executed=False,
-            run_id=manifest.run_id,
-            manifest_fingerprint=fingerprint,
-            flagged=flagged,
-            unknown=sum(item.result == "unknown" and item.kind != "beyond" for item in report.partitions),
-        )
-        found.kept = manifest.part_count - len(found.aside)
-    if not flagged:
-        return found
-    with closing(plan.open_source(config, export, registry)) as source:
-        query = plan.build_query(source, export, options.params)
-        inputs = inputs_of(export, query, source.describe(query))
-        reuse = _Takeover(export, registry, source, query, manifest).reuse(split, {item.number for item in flagged})
-    if not reuse.kept:
-        found.kept = 0
-    if execute:
-        order = RepairOrder(
-            export.name, target, fingerprint, manifest.run_id, inputs, reuse, frozenset(part for part in found.aside)
-        )
+    found, order = prepare_repair(config, export, registry, choice, options.params, report=report)
+    if order is not None and execute:
         found.executed = True
         with open_state(config.state_url, config.base_dir) as state:
             run = ExportRun(config, export, registry, state, options, order=order)
             with watch(export.name, run.counters):
                 found.run = run.execute()
     return found
+
+
+def prepare_repair(
+    config: Config,
+    export: ExportConfig,
+    registry: Registry,
+    choice: PrefixChoice,
+    params: Mapping[str, str],
+    *,
+    report: ReconcileReport | None = None,
+) -> tuple[RepairReport, RepairOrder | None]:
+    """Find out what has to be exported again, and change nothing.
+
+    Args:
+        params: values of the query's binds.
+        report: what differs; without it the dataset is compared by counts now. Parts that are missing or damaged are
+            exported again in any case.
+
+    Returns:
+        What would be done, and the order to the run that does it; ``None`` if there is nothing to do.
+
+    Raises:
+        TrustError: nothing is certified at the prefix, or it was tampered with.
+        SafetyError: the dataset cannot be repaired, or the report is about another one.
+        UsageError: the export is no longer the one that wrote it, or the report does not fit.
+        RivetError: source or destination failed.
+    """
+    if report is None:
+        report = reconcile_export(config, export, registry, choice, params)
+    target = plan.resolve_destination(export, choice)
+    with closing(open_store(target, registry, config.base_dir)) as destination:
+        view = look(destination)
+        manifest = _repairable(destination, view)
+        fingerprint = manifest_fingerprint(view)
+        if fingerprint is None or report.manifest_fingerprint != fingerprint:
+            raise SafetyError(
+                f"the report is about another dataset than the one that is certified at {destination.uri}",
+                hint="make a new one with `rivet reconcile`, or leave out --report",
+            )
+        damaged = damaged_parts(destination, view, manifest, reread=target.spec.capabilities.rehash_on_validate)
+    split = partitions(manifest)
+    flagged = _flag(split, report, damaged)
+    stale = frozenset(path for item in flagged for path in item.parts)
+    found = RepairReport(
+        export.name,
+        report.resolved_prefix,
+        executed=False,
+        run_id=manifest.run_id,
+        manifest_fingerprint=fingerprint,
+        flagged=flagged,
+        kept=manifest.part_count - len(stale),
+        unknown=sum(item.result == "unknown" and item.kind != "beyond" for item in report.partitions),
+    )
+    if not flagged:
+        return found, None
+    with closing(plan.open_source(config, export, registry)) as source:
+        query = plan.build_query(source, export, params)
+        inputs = inputs_of(export, query, source.describe(query))
+        reuse = _Takeover(export, registry, source, query, manifest).reuse(split, {item.number for item in flagged})
+    if not reuse.kept:
+        found.kept = 0
+    return found, RepairOrder(export.name, target, fingerprint, manifest.run_id, inputs, reuse, stale)
 
 
 def _repairable(destination: Destination, view: PrefixView) -> Manifest:

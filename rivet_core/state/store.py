@@ -391,12 +391,13 @@ class StateStore:
             return {run_id: (done, total) for run_id, done, total in connection.execute(query)}
 
     def parts(self, run_id: str) -> list[PartRow]:
-        """Return the committed parts of a run by number and key."""
+        """Return the committed parts of a run by number, and those of one number as they were written."""
         columns = tables.part.c
         query = (
             select(*(columns[name] for name in PartRow.__dataclass_fields__))
             .where(columns.run_id == run_id, columns.committed == 1)
-            .order_by(columns.number, columns.key)
+            # part-000001-02 rolled over from part-000001, which sorts after it
+            .order_by(columns.number, func.length(columns.key), columns.key)
         )
         with self._database.read() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]

@@ -20,18 +20,24 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rivet_core.config import Config
+    from rivet_core.engine.result import RunResult
+    from rivet_core.engine.run import RunOptions
     from rivet_core.plugins import Registry
 
 TESTS = Path(__file__).parents[1]
 _OPERATIONS = ("put", "head", "list", "open_reader", "open_writer", "copy", "move", "delete")
+_LOOKS = ("head", "list", "open_reader")
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class Request:
         kill_at: the point at which it dies.
         kill_after: the seconds after which it dies.
         harm: what befalls it at ``kill_at`` instead of its death: the name of a function in ``harms``.
+        repair: repair instead of exporting.
+        changes: count only the points around what changes something; how often a run looks depends on what was before.
     """
 
     config: str
@@ -54,6 +62,8 @@ class Request:
     force: bool = False
     dry_run: bool = False
     harm: str | None = None
+    repair: bool = False
+    changes: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,11 +115,13 @@ class Zygote:
         force: bool = False,
         dry_run: bool = False,
         harm: str | None = None,
+        repair: bool = False,
+        changes: bool = False,
     ) -> Outcome:
-        """Run every export of ``config`` in a child and wait for its end."""
+        """Run every export of ``config`` in a child, or repair it, and wait for its end."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = Request(str(config), str(trace), kill_at, kill_after, resume, force, dry_run, harm)
+        request = Request(str(config), str(trace), kill_at, kill_after, resume, force, dry_run, harm, repair, changes)
         report = _report_beside(trace)
         for left in (trace, report):
             left.unlink(missing_ok=True)
@@ -137,14 +149,17 @@ def _report_beside(trace: Path) -> Path:
 class _Points:
     """Counts points in the child and does something at the chosen one. Safe for threads."""
 
-    def __init__(self, trace: Path, kill_at: int | None, strike: Callable[[], None]) -> None:
+    def __init__(self, trace: Path, kill_at: int | None, strike: Callable[[], None], *, changes: bool = False) -> None:
         self._trace = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._kill_at = kill_at
         self._strike = strike
+        self._uncounted = _LOOKS if changes else ()
         self._count = 0
         self._lock = threading.Lock()
 
     def reach(self, name: str) -> None:
+        if name.partition(" ")[2] in self._uncounted:
+            return
         with self._lock:
             self._count += 1
             os.write(self._trace, f"{name}\n".encode())
@@ -205,12 +220,29 @@ def _run(request: Request, registry: Registry) -> int:
 
     loaded = load(Path(request.config), registry)
     options = RunOptions(resume=request.resume, force=request.force, dry_run=request.dry_run)
-    results = run_exports(loaded, loaded.exports, registry, options, lambda name, counters: nullcontext())
+    if request.repair:
+        results = _repair(loaded, registry, options)
+    else:
+        results = run_exports(loaded, loaded.exports, registry, options, lambda name, counters: nullcontext())
     for result in results:
         if result.error:
             print(result.error, file=sys.stderr)
     _report_beside(Path(request.trace)).write_text(json.dumps([result.to_json() for result in results]))
     return overall_exit_code(result.exit_code for result in results)
+
+
+def _repair(loaded: Config, registry: Registry, options: RunOptions) -> list[RunResult]:
+    from rivet_core.engine.plan import PrefixChoice
+    from rivet_core.engine.repair import repair_export
+
+    today = PrefixChoice(datetime.now(UTC).date())
+    watch = lambda name, counters: nullcontext()  # noqa: E731
+    results = []
+    for export in loaded.exports:
+        report = repair_export(loaded, export, registry, today, options, watch=watch, execute=True)
+        assert report.run is not None, f"nothing to repair: {report}"
+        results.append(report.run)
+    return results
 
 
 def _wait(pid: int, kill_after: float | None) -> int:
@@ -241,8 +273,11 @@ def main(warm_up: str) -> None:
         if pid == 0:
             code = 70
             try:
-                _instrument(_Points(Path(request.trace), request.kill_at, _strike_of(request)))
+                strike = _strike_of(request)
+                _instrument(_Points(Path(request.trace), request.kill_at, strike, changes=request.changes))
                 code = _run(request, registry)
+            except Exception:  # noqa: BLE001  the process ends here
+                traceback.print_exc()
             finally:
                 sys.stderr.flush()
                 os._exit(code)

@@ -22,7 +22,7 @@ FAULTS: dict[Fault, Action] = {"denied": Answer(403), "unavailable": Answer(503)
 #: Tests of a precondition or of something that stands on one; whole runs publish by them.
 CONDITIONAL = [
     *("C-PUT-1", "C-PUT-2", "C-WRITE-1", "D-ERR-4", "D-COPY-2", "D-COPY-3", "D-DELETE-2", "D-WRITE-7"),
-    *("S-MACHINE-1", "T-CRASH-1", "T-CRASH-2", "T-ANSWER-1", "T-RACE-1", "T-MACHINE-1"),
+    *("S-MACHINE-1", "T-CRASH-1", "T-CRASH-2", "T-ANSWER-1", "T-RACE-1", "T-REPAIR-2", "T-MACHINE-1"),
 ]
 EMULATOR_LACKS = dict.fromkeys(CONDITIONAL, "gcp-storage-emulator ignores preconditions") | {
     "D-READ-3": "gcp-storage-emulator ignores the generation that a read asks for",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ class Process:
         self.dead = False
         self._disturbance = disturbance
         self._left_behind = ExitStack()
+        self._lock = threading.Lock()
 
     def check(self) -> None:
         """Raise ``Crash`` if the process is dead."""
@@ -86,11 +88,13 @@ class Process:
         """
         self.check()
         operation = f"{name} {key}".rstrip()
-        self.operations.append(operation)
+        with self._lock:
+            self.operations.append(operation)
+            number = len(self.operations)
         fate = None
-        if self._disturbance is not None and self._disturbance.operation == len(self.operations):
+        if self._disturbance is not None and self._disturbance.operation == number:
             fate = self._disturbance.fate
-            self.disturbed = f"{fate} operation {len(self.operations)}, {operation}"
+            self.disturbed = f"{fate} operation {number}, {operation}"
             self._disturbance.meanwhile()
         if fate == "crash before":
             self._die()

@@ -8,15 +8,19 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import URL, update
 
-from rivet_core.api import Destination, DestinationContext, DestinationSpec
+from rivet_core.api import Destination, DestinationContext, DestinationSpec, RivetError, TrustError
 from rivet_core.config import load
 from rivet_core.contract.verdict import Verdict
-from rivet_core.engine.plan import open_named_format
+from rivet_core.engine.plan import PrefixChoice, open_named_format
+from rivet_core.engine.reconcile import reconcile_export
+from rivet_core.engine.recover import find_unfinished
+from rivet_core.engine.repair import prepare_repair
 from rivet_core.engine.run import ExportRun, RunOptions
 from rivet_core.engine.store import open_store
 from rivet_core.engine.verify import verify_store
@@ -37,8 +41,9 @@ from rivet_core.testing.destination.observer import (
 from rivet_core.testing.destination.story import Story
 
 if TYPE_CHECKING:
-    from rivet_core.config import Config
+    from rivet_core.config import Config, ExportConfig
     from rivet_core.engine.result import RunResult
+    from rivet_core.engine.run import Order
     from rivet_core.plugins import Registry
     from rivet_core.testing.harness import Harness
 
@@ -61,6 +66,7 @@ class Workbench:
     Attributes:
         database: the state of the host whose runs are disturbed.
         rival: the state of a host that knows nothing of the other.
+        generations: which rows a run was to export, by its id.
     """
 
     def __init__(self, directory: Path, registry: Registry, spec: DestinationSpec, harness: Harness) -> None:
@@ -70,6 +76,7 @@ class Workbench:
         self._registry = registry
         self.database = self._open_state("state.db")
         self.rival = self._open_state("rival.db")
+        self.generations: dict[str, int] = {}
         with closing(sqlite3.connect(directory / "shop.db")) as connection, connection:
             connection.execute("CREATE TABLE orders (id INTEGER NOT NULL, filler TEXT NOT NULL)")
             connection.executemany("INSERT INTO orders VALUES (?, ?)", ((number, _FILLER) for number in range(_ROWS)))
@@ -80,19 +87,22 @@ class Workbench:
         self.rival.close()
 
     @contextmanager
-    def scenario(self, prefix: str, objects: Snapshot | None = None) -> Iterator[Scenario]:
+    def scenario(self, prefix: str, objects: Snapshot | None = None, *, chunked: bool = False) -> Iterator[Scenario]:
         """Open a scenario for a block; see ``Scenario``."""
-        with closing(Scenario(self, prefix, objects)) as scenario:
+        with closing(Scenario(self, prefix, objects, chunked=chunked)) as scenario:
             yield scenario
 
-    def configure(self, prefix: str) -> Config:
+    def configure(self, prefix: str, *, chunked: bool) -> Config:
         """Return the configuration of an export to ``prefix``, read from a file as a user's is."""
+        mode = {"mode": "chunked", "chunk_column": "id", "chunk_size": 1} if chunked else {}
         document = {
             "source": {"type": "sqlite", "database": "shop.db"},
             "exports": [
                 {
                     "name": EXPORT,
                     "query": _QUERY,
+                    **mode,
+                    "columns": {"id": "int64", "note": "string"},
                     "compression": "none",
                     "max_file_size": _MAX_FILE_SIZE,
                     "destination": {"type": self.spec.type, **self.harness.config(prefix)},
@@ -144,13 +154,16 @@ class Scenario:
     Args:
         prefix: a fresh one.
         objects: what lies there before the first step.
+        chunked: export every row as a chunk of its own, instead of all of them by one statement.
     """
 
-    def __init__(self, workbench: Workbench, prefix: str, objects: Snapshot | None = None) -> None:
+    def __init__(
+        self, workbench: Workbench, prefix: str, objects: Snapshot | None = None, *, chunked: bool = False
+    ) -> None:
         self._workbench = workbench
         self._harness = workbench.harness
         self._prefix = prefix
-        self._config = workbench.configure(prefix)
+        self._config = workbench.configure(prefix, chunked=chunked)
         self._processes: list[Process] = []
         self._story = Story()
         self._strangers = [key for key in objects or {} if not is_ours(key)]
@@ -184,9 +197,103 @@ class Scenario:
             Breach: an invariant is broken, or the run failed without being disturbed, or its report is wrong.
         """
         self._generation += 1
+        return self._step("run", disturbance, self._generation)
+
+    def resume(self, disturbance: Disturbance | None = None) -> str:
+        """Go on with the newest run that was not finished, by force; without one export the rows of the last run again.
+
+        Returns:
+            What the disturbance has done; empty if there were too few operations for it.
+
+        Raises:
+            Breach: as for ``run``.
+        """
+        with StateStore(self._workbench.database) as state:
+            unfinished = find_unfinished(state, EXPORT)
+        if unfinished is not None and unfinished.prefix != self._config.exports[0].destination.template:
+            return self.run(disturbance)  # the last one at another prefix has died, and would be resumed there
+        self._generation += unfinished is None
+        generation = self._workbench.generations[unfinished.run_id] if unfinished else self._generation
+        return self._step("resume", disturbance, generation, resume=True)
+
+    def repair(self, disturbance: Disturbance | None = None) -> str:
+        """Export again what is missing or damaged of the dataset.
+
+        Returns:
+            What the disturbance has done; empty if there were too few operations for it.
+
+        Raises:
+            Breach: an invariant is broken, an intact dataset is refused, or the result is not what it was.
+        """
+        certified, generation = self._dataset, self._certified_generation()
+        stale = self._stale()
+        process = Process(disturbance)
+        self._processes.append(process)
+        order, refusal = None, ""
+        try:
+            with _quiet_engine():
+                found, order = prepare_repair(*self._at(process), {"generation": str(generation)})
+            self._story.add(f"repair: {len(found.flagged)} to export again")
+        except Crash:
+            refusal = "died"
+        except RivetError as error:
+            refusal = f"{error.code} {error.message}"
+        if order is not None:
+            return self._step("repair", process, generation, order=order)
+        self._story.add(f"repair: {process.disturbed or 'not disturbed'}; {refusal or 'nothing was run'}")
+        with self._story.told():
+            if (
+                refusal
+                and certified is not None
+                and not process.disturbed
+                and not self._damage().still_at(self.objects)
+            ):
+                raise Breach(f"M5: a dataset that _SUCCESS certifies was not repaired: {refusal}")
+            if stale and not refusal and not process.disturbed:
+                raise Breach(f"M3: nothing was repaired, and {', '.join(sorted(stale))} are not as they were written")
+            self._observe()
+        return process.disturbed
+
+    def reconcile(self) -> str:
+        """Compare the prefix with the source as ``rivet reconcile`` does, and prove that the result is true.
+
+        Returns:
+            ``match`` or ``mismatch``; empty where there is nothing that could be compared.
+
+        Raises:
+            Breach: the result says more than the observer can see, or less.
+        """
+        process = Process()
+        self._processes.append(process)
+        result = ""
+        try:
+            report = reconcile_export(*self._at(process), {"generation": str(self._certified_generation())})
+            result = report.result
+            self._story.add(f"reconcile: {result}")
+        except TrustError as error:
+            self._story.add(f"reconcile: {error.message}")
+        with self._story.told():
+            intact = self._dataset is not None and self._dataset.intact
+            if intact and not self._damage().still_at(self.objects) and result != "match":
+                raise Breach(f"M5: reconcile says {result or 'nothing'} of an intact dataset of the source's rows")
+            if result == "match" and not intact:
+                raise Breach("M5: reconcile says match, and _SUCCESS certifies nothing that is there as written")
+        return result
+
+    def _step(
+        self,
+        verb: str,
+        disturbance: Disturbance | Process | None,
+        generation: int,
+        *,
+        resume: bool = False,
+        order: Order | None = None,
+    ) -> str:
+        """Run, and prove everything that must hold then; see ``run``."""
         before, certified_before = self.objects, self._dataset
-        result, process = self._execute(disturbance, self._workbench.database)
-        self._story.add(f"run: {process.disturbed or 'not disturbed'}; {_outcome(result)}")
+        process = disturbance if isinstance(disturbance, Process) else Process(disturbance)
+        result = self._execute(process, self._workbench.database, generation, resume=resume, order=order)
+        self._story.add(f"{verb}: {process.disturbed or 'not disturbed'}; {_outcome(result)}")
         with self._story.told():
             self.objects = self._look()
             check_step(before, self.objects, process.targets, self._strangers)
@@ -194,12 +301,26 @@ class Scenario:
             now = self._dataset
             replaced = now is not None and (certified_before is None or now.run_id != certified_before.run_id)
             if now is not None and replaced:
-                self._check_published(now, self._generation)
+                self._check_published(now, generation)
             if result is not None:
-                self._check_report(result, now.run_id if now is not None and replaced else None)
+                certified = now.run_id if now is not None and (replaced or result.run_id == now.run_id) else None
+                self._check_report(result, certified)
                 if not process.disturbed:
                     self._check_finished(result)
         return process.disturbed
+
+    def _at(self, process: Process) -> tuple[Config, ExportConfig, Registry, PrefixChoice]:
+        """Return what commands need that look at the prefix."""
+        registry = self._workbench.registry_for(process)
+        return self._config, self._config.exports[0], registry, PrefixChoice(datetime.now(UTC).date())
+
+    def _certified_generation(self) -> int:
+        """Return which rows the certified dataset has."""
+        return self._workbench.generations.get(self._dataset.run_id, 0) if self._dataset else 0
+
+    def _stale(self) -> set[str]:
+        """Return the certified parts that are not there as they were written."""
+        return self._listed() - self._dataset.parts.keys() if self._dataset else set()
 
     def race(self, operation: int) -> str:
         """Export while another host does: its whole run comes before the given operation of ours.
@@ -215,9 +336,11 @@ class Scenario:
 
         def publish() -> None:
             self._generation += 1
-            rivals.append(self._execute(None, self._workbench.rival))
+            rival = Process()
+            rivals.append((self._execute(rival, self._workbench.rival, self._generation), rival))
 
-        ours, process = self._execute(Disturbance(operation, "another run before", publish), self._workbench.database)
+        process = Process(Disturbance(operation, "another run before", publish))
+        ours = self._execute(process, self._workbench.database, generation)
         if ours is None or not rivals:
             return ""
         [(theirs, rival)] = rivals
@@ -290,17 +413,27 @@ class Scenario:
         self._story.add(f"behind the plugin's back: {key} was added")
         self._observe()
 
-    def _execute(self, disturbance: Disturbance | None, database: MortalDatabase) -> tuple[RunResult | None, Process]:
-        process = Process(disturbance)
-        self._processes.append(process)
+    def _execute(
+        self,
+        process: Process,
+        database: MortalDatabase,
+        generation: int,
+        *,
+        resume: bool = False,
+        order: Order | None = None,
+    ) -> RunResult | None:
+        if process not in self._processes:
+            self._processes.append(process)
         database.process = process
         run = ExportRun(
             self._config,
             self._config.exports[0],
             self._workbench.registry_for(process),
             StateStore(database),
-            RunOptions(params={"generation": str(self._generation)}),
+            RunOptions(params={"generation": str(generation)}, resume=resume, force=resume),
+            order=order,
         )
+        self._workbench.generations[run.run_id] = generation
         result = None
         try:
             with _quiet_engine():
@@ -310,7 +443,7 @@ class Scenario:
         database.process = None
         if result is None:
             self._workbench.free_lease()
-        return result, process
+        return result
 
     def _observe(self) -> None:
         with self._story.told():
@@ -333,7 +466,7 @@ class Scenario:
         if now.rows() != _rows(generation):
             raise Breach("M1: the dataset that was just certified does not hold the rows of the source")
         if len(now.parts) < 2:
-            raise AssertionError("the run wrote one part only, so rolling over is not tested")
+            raise AssertionError("the run wrote one part only, so several parts are not tested")
 
     def _check_report(self, result: RunResult, certified: str | None) -> None:
         claimed = result.run_id if result.manifest_fingerprint is not None else None

@@ -24,6 +24,7 @@ from rivet_core.testing.suite import not_applicable
 
 # More than a run over a prefix of that history has; a run that has fewer is not disturbed.
 _LAST_OPERATION = 40
+_FATES = st.sampled_from(["crash before", "crash after", "lose the answer of"])
 _STRAY = "part-000050.parquet"
 _STRANGER = "notes/read me.txt"
 
@@ -49,9 +50,13 @@ class TrustTests:
         with workbench.scenario(prefix) as scenario:
             scenario.run()
             assert scenario.validate() is Verdict.VERIFIED
+            assert scenario.reconcile() == "match"
             first = part_keys(scenario.objects)
             scenario.run()
             assert scenario.validate() is Verdict.VERIFIED
+            published = scenario.published
+            scenario.repair()
+            assert scenario.published == published, "there was nothing to repair, and something was published"
             assert not first & part_keys(scenario.objects), "the parts of the first run were not moved to quarantine"
 
     @proves(
@@ -107,8 +112,53 @@ class TrustTests:
             key = max(part_keys(scenario.objects))
             scenario.damage(key, _damaged(scenario.objects[key], how))
             assert scenario.validate() is Verdict.PARTS_FAILED
+            assert scenario.reconcile() == "mismatch"
             scenario.run()
             assert scenario.validate() is Verdict.VERIFIED
+
+    @proves(
+        "T-REPAIR-1",
+        breaks="rivet repair would lose the parts that were right, or leave the damaged ones in the dataset",
+        hint="head and list must tell a damaged part from an intact one, and move must keep every byte",
+    )
+    @pytest.mark.parametrize("how", ["one byte changed", "deleted"])
+    def test_a_repair_writes_the_damaged_part_again_and_keeps_the_others(
+        self, workbench: Workbench, prefix: str, how: str
+    ) -> None:
+        with workbench.scenario(prefix, chunked=True) as scenario:
+            scenario.run()
+            kept, damaged = sorted(part_keys(scenario.objects))
+            scenario.damage(damaged, _damaged(scenario.objects[damaged], how))
+            assert scenario.reconcile() == "mismatch"
+            scenario.repair()
+            assert scenario.reconcile() == "match"
+            assert scenario.validate() is Verdict.VERIFIED
+            assert kept in part_keys(scenario.objects), "a part that was right was not kept"
+            assert damaged not in part_keys(scenario.objects)
+
+    @proves(
+        "T-REPAIR-2",
+        breaks="a repair that is killed would leave a dataset that is neither the old one nor the repaired one",
+        hint="the message names the operation before which the repair died, see T-CRASH-1",
+    )
+    def test_a_repair_that_crashes_before_any_operation_keeps_the_contract(
+        self, workbench: Workbench, prefix: str
+    ) -> None:
+        with workbench.scenario(f"{prefix}-template", chunked=True) as scenario:
+            scenario.run()
+            objects = scenario.objects
+        damaged = max(part_keys(objects))
+        for operation in count(1):
+            with workbench.scenario(f"{prefix}-{operation}", objects, chunked=True) as scenario:
+                scenario.damage(damaged, _damaged(objects[damaged], "one byte changed"))
+                if not scenario.repair(Disturbance(operation, "crash before")):
+                    break
+                if operation % 2:
+                    scenario.repair()
+                else:
+                    scenario.resume()
+                assert scenario.validate() is Verdict.VERIFIED
+        assert operation > 9, f"the repair had {operation - 1} operations only, so little was tested"
 
     @proves(
         "T-STRANGER-1",
@@ -160,16 +210,21 @@ class _TrustMachine(RuleBasedStateMachine):
     def run(self) -> None:
         self._scenario.run()
 
-    @rule(
-        operation=st.integers(1, _LAST_OPERATION),
-        fate=st.sampled_from(["crash before", "crash after", "lose the answer of"]),
-    )
+    @rule(operation=st.integers(1, _LAST_OPERATION), fate=_FATES)
     def run_disturbed(self, operation: int, fate: Fate) -> None:
         self._scenario.run(Disturbance(operation, fate))
 
-    @rule()
-    def validate(self) -> None:
-        self._scenario.validate()
+    @rule(operation=st.integers(1, _LAST_OPERATION), fate=_FATES)
+    def resume_disturbed(self, operation: int, fate: Fate) -> None:
+        self._scenario.resume(Disturbance(operation, fate))
+
+    @rule(operation=st.integers(1, _LAST_OPERATION), fate=_FATES)
+    def repair_disturbed(self, operation: int, fate: Fate) -> None:
+        self._scenario.repair(Disturbance(operation, fate))
+
+    @rule(what=st.sampled_from(["validate", "reconcile", "repair", "resume"]))
+    def look_or_mend(self, what: str) -> None:
+        getattr(self._scenario, what)()
 
     @precondition(lambda self: self._scenario.published is not None)
     @rule(
@@ -207,7 +262,11 @@ def _sweep(workbench: Workbench, prefix: str, disturb: Callable[[Scenario, int],
             with workbench.scenario(f"{prefix}-{situation}-{operation}", objects) as scenario:
                 if not disturb(scenario, operation):
                     break
-                scenario.run()
+                if operation % 2:
+                    scenario.run()
+                else:
+                    scenario.resume()
+                    assert scenario.reconcile() == "match"
                 assert scenario.validate() is Verdict.VERIFIED
         # Two parts opened, written and committed, two manifests and the marker: a run cannot do with less.
         assert operation > 9, f"the run had {operation - 1} operations only, so little was tested"

@@ -277,3 +277,12 @@ def test_a_plain_run_after_a_failed_one_starts_anew(shop: Shop, monkeypatch: pyt
     assert len(reads) == 10
     assert sorted(result.quarantined) == [f"part-00000{number}.parquet" for number in range(1, 5)]
     check(shop, result)
+
+
+def test_parts_that_rolled_over_stay_in_order(shop: Shop, monkeypatch: pytest.MonkeyPatch, reads: list[str]):
+    shop.source("UPDATE orders SET note = hex(randomblob(200))")
+    configure(shop, "chunk_size: 500, max_file_size: 64KiB, compression: none")
+    fail(shop, monkeypatch, reads, 1)
+    result = shop.run(resume=True)
+    assert result.decisions[1]["path"] == "part-000001-02.parquet"
+    check(shop, result)
