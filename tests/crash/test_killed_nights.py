@@ -19,10 +19,9 @@ from servers.postgres import Postgres
 from servers.required import serve
 from servers.seaweedfs import SeaweedFS, seaweedfs_server
 
-#: Kills at random instants, for each destination; several hundred prove more and take their time.
-INSTANTS = int(os.environ.get("RIVET_KILLS", "10"))
-#: Every operation of a run instead of one of each kind.
-EVERY_STEP = "RIVET_KILLS" in os.environ
+#: For each destination so many kills at random instants, and so many at operations, of each kind at least one. Several
+#: hundred prove more and take their time.
+KILLS = int(os.environ.get("RIVET_KILLS", "10"))
 CHUNKED = {"mode": "chunked", "max_file_size": "64KiB"}
 
 
@@ -128,11 +127,11 @@ class Nights:
 
 
 def steps(points: tuple[str, ...], chance: random.Random) -> list[int]:
-    """Return the numbers of the points to kill at: all of them, or one of each kind."""
-    if EVERY_STEP:
-        return list(range(1, len(points) + 1))
-    kinds = sorted(set(points))
-    return [chance.choice([number for number, point in enumerate(points, start=1) if point == kind]) for kind in kinds]
+    """Return the numbers of the points to kill at."""
+    drawn = chance.sample(range(1, len(points) + 1), len(points))
+    first = {points[number - 1]: number for number in reversed(drawn)}
+    others = [number for number in drawn if number not in first.values()]
+    return [*first.values(), *others[: max(0, KILLS - len(first))]]
 
 
 @pytest.fixture
@@ -169,7 +168,7 @@ def test_whatever_is_killed_the_night_ends_with_the_source(
         points = nights.whole()  # with a dataset to replace and to move aside
         for number in steps(points, nights.chance):
             nights.night(kill_at=number)
-        for _ in range(INSTANTS):
+        for _ in range(KILLS):
             nights.night(kill_after=nights.instant())
         seen = watcher.report()
     zygote.close()
