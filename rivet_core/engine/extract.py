@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 #: Tries at a chunk whose parts the destination does not take.
 _ATTEMPTS = 5
+_LEAP = 100
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +99,11 @@ class PartNumbers:
             self._next += 1
             return self._next - 1
 
+    def leap(self) -> None:
+        """Leave out some numbers, nobody knows how many: another writer takes the next ones at the same pace."""
+        with self._lock:
+            self._next += 1 + secrets.randbelow(_LEAP)
+
 
 def extract_chunk(source: Source, chunk: Chunk, target: PartTarget, numbers: PartNumbers) -> list[PartRow]:
     """Export one chunk: into one part, or several where ``max_file_size`` rolls over.
@@ -123,6 +130,8 @@ def extract_chunk(source: Source, chunk: Chunk, target: PartTarget, numbers: Par
             source_failed = isinstance(error, SourceUnavailable)
             if attempt >= (tries.ATTEMPTS if source_failed else _ATTEMPTS):
                 raise
+            if isinstance(error, PreconditionFailed) and attempt > 1:
+                numbers.leap()
             target.journal.reading_again(chunk, error)
             if source_failed:
                 tries.pause(attempt, target.stop)

@@ -102,7 +102,9 @@ class Zygote:
             text=True,
         )
         assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
+        if self._process.stdout.readline() != "ready\n":
+            self.close()
+            raise AssertionError("the warm-up export failed")
 
     def run(
         self,

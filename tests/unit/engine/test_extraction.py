@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -73,6 +74,20 @@ def test_a_name_that_is_taken_at_the_commit_costs_a_fresh_read_under_a_higher_nu
     (aside,) = (shop.out / "_quarantine").rglob("part-*")
     assert aside.read_bytes() == b"of another writer"
     assert "the rows are read again" in result.warnings[0]
+
+
+def test_another_writer_that_takes_every_next_name_is_left_behind(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = count(1)
+
+    def take_the_next_name(writer: LocalWriter) -> None:
+        path = shop.out / f"part-{next(theirs):06}.parquet"
+        if not path.exists():
+            path.write_bytes(b"of another writer")
+
+    monkeypatch.setattr(LocalWriter, "commit", first_calls(LocalWriter.commit, 5, take_the_next_name))
+    result = shop.publish()
+    assert result.rows == 2
+    assert attempts(shop)[-1][1] == 3
 
 
 def test_an_upload_that_is_lost_as_a_whole_costs_a_fresh_read(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
