@@ -40,11 +40,14 @@ class Query:
         text: SQL in the engine's own dialect; ``${name}`` outside quotes and comments is a bind.
         params: the value of every bind.
         table: set where the query reads one whole table, which then gives nullability and declared types.
+        columns: what ``describe`` has said of the query of which this is a piece. An engine that can tell types only by
+            values reads every piece as these.
     """
 
     text: str = field(repr=False)
     params: Mapping[str, object] = field(default_factory=dict, repr=False)
     table: TableName | None = None
+    columns: Sequence[SourceColumn] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -124,6 +125,7 @@ def _copy(
         if export.time_window is None:
             counters.approximate_rows = source.approximate_rows(query)
         else:
+            query = replace(query, columns=tuple(schema.columns))
             window = plan_window(source, query, schema, export.time_window, started_at=started)
             query = window.chunks.chunks[0].query
         format_ = plan.open_format(export, registry)

@@ -62,7 +62,8 @@ class Generic(Backend):
                 names = [str(item[0]) for item in cursor.description]
                 seen, rows = first_look(_fetch(cursor))
             columns = [
-                declared.get(name) or looked_at(name, [row[index] for row in seen]) for index, name in enumerate(names)
+                declared.get(name) or looked_at(name, [row[index] for row in seen], query.columns)
+                for index, name in enumerate(names)
             ]
             yield Result(columns, clock.until_the_end(rows), clock)
         finally:

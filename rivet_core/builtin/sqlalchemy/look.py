@@ -10,6 +10,7 @@ from rivet_core.builtin.sqlalchemy import values
 from rivet_core.builtin.sqlalchemy.columns import ResultColumn
 
 if TYPE_CHECKING:
+    from rivet_core.api import SourceColumn
     from rivet_core.builtin.sqlalchemy.stream import Row
 
 ROWS: Final = 1000
@@ -28,9 +29,16 @@ def first_look(rows: Iterator[Row]) -> tuple[list[Row], Iterator[Row]]:
     return seen, chain(seen, rows)
 
 
-def looked_at(name: str, seen: Sequence[object]) -> ResultColumn:
-    """Describe a column by the classes of its first values; all others are checked against them."""
+def looked_at(name: str, seen: Sequence[object], described: Sequence[SourceColumn] = ()) -> ResultColumn:
+    """Describe a column by the classes of its first values; all others are checked against them.
+
+    Args:
+        described: the columns of the query of which this is a piece, whose values alone may tell less.
+    """
     type_, classes = values.infer(seen)
+    known = next((column for column in described if column.name == name), None)
+    if known is not None and type_ is not None:
+        return ResultColumn(name, known.source_type, known.type, known.nullable, known.fidelity)
     numeric = type_ is None and classes == "Decimal"
     return ResultColumn(
         name,

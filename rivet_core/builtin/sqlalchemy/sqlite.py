@@ -76,7 +76,8 @@ class Sqlite(Backend):
                 if any(declared.get(name) is None for name in names):
                     seen, rows = first_look(cursor)
             columns = [
-                declared.get(name) or looked_at(name, [row[index] for row in seen]) for index, name in enumerate(names)
+                declared.get(name) or looked_at(name, [row[index] for row in seen], query.columns)
+                for index, name in enumerate(names)
             ]
             yield Result(columns, clock.until_the_end(rows), clock)
         finally:

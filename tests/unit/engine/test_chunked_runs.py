@@ -119,3 +119,13 @@ def test_a_key_that_cannot_be_used_ends_the_run_before_the_first_part(shop: Shop
     assert result.error is not None
     assert "no column nothing" in result.error.message
     assert not list(shop.out.glob("part-*"))
+
+
+def test_a_chunk_of_a_query_whose_values_tell_less_than_all_of_them(shop: Shop):
+    shop.source("UPDATE orders SET note = NULL WHERE id > 700")
+    shop.configure(
+        "{name: orders, query: 'SELECT id, note FROM orders', mode: chunked, chunk_column: id, chunk_size: 300, "
+        "destination: {type: local, path: out}}"
+    )
+    result = shop.run(validate=True)
+    assert (result.error, result.rows) == (None, 1000)

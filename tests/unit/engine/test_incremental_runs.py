@@ -464,3 +464,19 @@ def test_the_exported_at_column_is_that_of_each_run(shop: Shop):
     shop.publish()
     first, second = (rows[0][3] for rows in delivered(shop))
     assert first < second
+
+
+def test_a_query_whose_new_rows_tell_less_of_their_types_than_all_rows(shop: Shop):
+    shop.configure(
+        "{name: orders, mode: incremental, cursor_column: version, key: id, destination: {type: local, path: out}, "
+        "query: 'SELECT id, note, version FROM orders'}"
+    )
+    put(shop, (1, "a", 10))
+    shop.publish()
+    put(shop, (2, None, 20))  # type: ignore[arg-type]
+    shop.publish()
+    put(shop, (3, None, 30))  # type: ignore[arg-type]
+    assert shop.publish().new_rows == 1
+    shop.source("DELETE FROM orders WHERE id > 1")
+    assert shop.publish().unchanged
+    assert delivered(shop) == [[(1, "a", 10)], [(2, None, 20)], [(3, None, 30)]]

@@ -25,7 +25,7 @@ from rivet_core.engine.result import RunResult
 from rivet_core.state import open_state
 from unit.engine.shop import Shop
 
-IDS = st.integers(1, 6)
+IDS = st.integers(1, 9)
 LAG = 5
 EXPORT = {"name": "orders", "table": "orders", "mode": "incremental", "cursor_column": "version"}
 
@@ -107,13 +107,14 @@ class Story(RuleBasedStateMachine):
     def lag(self) -> int:
         return LAG if "lag" in self.kind.options else 0
 
-    @rule(id_=IDS, distance=st.integers(-LAG, LAG))
-    def write(self, id_: int, distance: int) -> None:
-        """Insert or update a row: new, tied with the last cursor, or as late as the lag allows."""
-        version = max(self.cursor + max(distance, -self.lag), self.highest.get(id_, 0) + 1, 1)
-        self.rows[id_] = self.highest[id_] = version
-        value = self.kind.value(version)
-        self.shop.source(f"INSERT OR REPLACE INTO orders VALUES ({id_}, 'note {id_} of {version}', {value})")
+    @rule(changes=st.dictionaries(IDS, st.integers(-LAG, LAG), min_size=1))
+    def write(self, changes: dict[int, int]) -> None:
+        """Insert or update rows: new, tied with the last cursor, or as late as the lag allows."""
+        for id_, distance in changes.items():
+            version = max(self.cursor + max(distance, -self.lag), self.highest.get(id_, 0) + 1, 1)
+            self.rows[id_] = self.highest[id_] = version
+            value = self.kind.value(version)
+            self.shop.source(f"INSERT OR REPLACE INTO orders VALUES ({id_}, 'note {id_} of {version}', {value})")
 
     @rule(id_=IDS)
     def delete(self, id_: int) -> None:
@@ -126,8 +127,9 @@ class Story(RuleBasedStateMachine):
         for path in self.directory.glob(".rivet_state.db*"):
             path.unlink()
 
-    @rule()
-    def run(self) -> None:
+    @rule(changes=st.dictionaries(IDS, st.integers(-LAG, LAG)))
+    def write_and_run(self, changes: dict[int, int]) -> None:
+        self.write(changes)
         result = self.attempt(validate=True)
         assert result.error is None, result.error
         self.check_complete()
