@@ -24,6 +24,8 @@ RUNS = (("run", "--debug"), ("run", "--json", "--debug", "--validate", "--summar
 #: Commands that need a value for each bind of the query.
 QUERYING = (
     *RUNS,
+    ("check", "--debug", "--sample"),
+    ("check", "--json"),
     ("plan", "--debug", "--count", "-o", "plan.json"),
     ("apply", "plan.json", "--json", "--debug"),
     ("reconcile", "--content", "--debug"),
