@@ -47,7 +47,7 @@ class Query:
     text: str = field(repr=False)
     params: Mapping[str, object] = field(default_factory=dict, repr=False)
     table: TableName | None = None
-    columns: Sequence[SourceColumn] = field(default=(), repr=False)
+    columns: Sequence[SourceColumn] = field(default=(), repr=False, kw_only=True)
 
 
 @dataclass(frozen=True)
