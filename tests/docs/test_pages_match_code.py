@@ -14,10 +14,12 @@ import pytest
 
 from docs.code_blocks import code_blocks
 from rivet_core.contract.manifest import decode, encode
+from rivet_core.contract.reconciliation import ReconcileReport
 from rivet_core.contract.verdict import Verdict
 from rivet_core.engine.check import CheckReport
 from rivet_core.engine.clean import CleanReport
 from rivet_core.engine.history import RunSummary
+from rivet_core.engine.repair import RepairReport
 from rivet_core.engine.result import RunResult
 from rivet_core.engine.sealed_plan import PlannedExport
 from rivet_core.engine.standing import Standing
@@ -50,6 +52,16 @@ def test_the_page_of_reports_names_every_field():
     report = VerifyReport(export="orders", resolved_prefix="file:///orders/", depth="parts", verdict=Verdict.ABSENT)
     assert documented["A run"] == [field.name for field in fields(RunResult)]
     assert documented["A validation"] == list(report.to_json())
+    reconciled = ReconcileReport(
+        export="orders",
+        resolved_prefix="file:///orders/",
+        checked_at=datetime.now(UTC),
+        compared="counts",
+        result="match",
+    )
+    assert documented["A reconciliation"] == list(reconciled.to_json())
+    repaired = RepairReport("orders", "file:///orders/", False, "orders_1", "xxh3:0123456789abcdef")
+    assert documented["A repair"] == list(repaired.to_json())
     cleaned = CleanReport("orders", "file:///orders/", executed=False)
     assert documented["A cleaning"] == list(cleaned.to_json())
     assert documented["A check"] == [field.name for field in fields(CheckReport)]
