@@ -133,3 +133,28 @@ def test_a_resume_after_it_was_switched_is_refused(shop: Shop, monkeypatch: pyte
     assert result.error is not None
     assert "exported_at" in result.error.message
     assert result.error.exit_code == 2
+
+
+def test_increments_have_the_time_of_their_own_run_and_compare_with_the_source(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(shop.directory)
+    shop.configure(EXPORT % f"{ON}, mode: incremental, cursor_column: id, key: id, lag: 5, on_schema_drift: fail")
+    shop.publish()
+    shop.source("INSERT INTO orders VALUES (3, 'c'), (4, NULL)")
+    assert shop.publish().rows == 4
+    assert len(times(shop)) == 2
+    assert shop.publish().rows == 4
+    assert main(["validate", "--depth", "full"]) == 0
+    assert main(["reconcile", "--content"]) == 0
+
+
+def test_repaired_rows_have_the_time_of_the_repair(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(shop.directory)
+    shop.configure(EXPORT % f"{ON}, {CHUNKS}, quality: {{unique_columns: [id]}}")
+    shop.publish()
+    (shop.out / manifest(shop)["parts"][0]["path"]).unlink()
+    assert main(["repair", "--execute", "-e", "orders"]) == 0
+    assert len(times(shop)) == 2
+    assert main(["validate", "--depth", "full"]) == 0
+    assert main(["reconcile", "--content"]) == 0

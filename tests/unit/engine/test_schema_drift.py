@@ -10,6 +10,7 @@ import pytest
 from rivet_core.api import UsageError
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.cli.main import main
+from rivet_core.contract.fingerprint import fingerprint
 from rivet_core.contract.manifest import Column
 from rivet_core.engine.drift import compare, describe
 from rivet_core.engine.result import RunResult
@@ -121,6 +122,20 @@ def test_a_state_that_was_lost_leaves_the_certified_manifest_to_compare_with(sho
     refused = shop.run()
     assert refused.error is not None
     assert refused.error.code == "R308"
+
+
+def test_the_types_of_another_program_are_not_compared(shop: Shop):
+    configure(shop, BEFORE)
+    shop.publish()
+    (shop.directory / ".rivet_state.db").unlink()
+    content = json.loads((shop.out / "manifest.json").read_bytes())
+    content["writer"]["name"] = "rivet-cli"
+    content["schema"][0]["type"] = "INTEGER"
+    data = json.dumps(content).encode()
+    (shop.out / "manifest.json").write_bytes(data)
+    (shop.out / "_SUCCESS").write_text(f"{fingerprint(data)}\n")
+    configure(shop, BEFORE, "fail")
+    assert shop.publish().schema_drift == []
 
 
 def test_columns_of_another_shape_in_the_state_are_no_columns(shop: Shop):
