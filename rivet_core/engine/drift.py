@@ -79,7 +79,7 @@ def columns_to_json(columns: Sequence[Column]) -> str:
 
 def earlier_columns(certified: Manifest | None, state: StateStore | None, export: str) -> tuple[Column, ...] | None:
     """Return the columns of the certified dataset at the prefix, else of the export's last successful run."""
-    if certified is not None and certified.columns:
+    if certified is not None and certified.is_ours and certified.columns:  # others may name types otherwise
         return certified.columns
     stored = state.newest_columns(export) if state else None
     try:
