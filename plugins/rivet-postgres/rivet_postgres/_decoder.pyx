@@ -318,20 +318,26 @@ cdef class Decoder:
         """Take the next bytes of a stream, cut anywhere, and return the batches that are full."""
         cdef list full = []
         cdef int result
+        self._check_alive()
         if not self._take_input(<const uint8_t*><const char*>data, len(data)):
+            self._die()
             raise MemoryError
-        while True:
-            with nogil:
-                result = self._parse()
-            if result == SHORT:
-                break
-            if result == FULL:
-                full.append(self._rows())
-            else:
-                self._attend(result)
-        # The bytes are the caller's; what is left of them must be ours.
-        if not self._take_input(NULL, 0):
-            raise MemoryError
+        try:
+            while True:
+                with nogil:
+                    result = self._parse()
+                if result == SHORT:
+                    break
+                if result == FULL:
+                    full.append(self._rows())
+                else:
+                    self._attend(result)
+            # The bytes are the caller's; what is left of them must be ours.
+            if not self._take_input(NULL, 0):
+                raise MemoryError
+        except BaseException:
+            self._die()
+            raise
         return full
 
     def attach(self, connection, *, get_copy_data, free, consume_input, socket, tls):
@@ -352,6 +358,7 @@ cdef class Decoder:
         cdef int result
         if self.connection == NULL:
             raise ValueError("no connection is attached")
+        self._check_alive()
         while not (self.over or self.lost):
             with nogil:
                 result = self._run()
@@ -370,7 +377,7 @@ cdef class Decoder:
     def end_stream(self):
         """Check that the stream is complete; the next bytes begin another one."""
         if self.state != ENDED or self.at != self.size:
-            self.state = DEAD
+            self._die()
             raise MalformedStream("it ends before its trailer")
         self.state = HEADER
 
@@ -379,6 +386,17 @@ cdef class Decoder:
         if self.state != HEADER:
             raise MalformedStream("it ends before its trailer")
         return self._rows() if self.rows else None
+
+    cdef int _check_alive(self) except -1:
+        if self.state == DEAD:
+            raise MalformedStream("it was given up after an error")
+        return 0
+
+    cdef void _die(self) noexcept:
+        """Forget the input: it may be the caller's and go away."""
+        self.state = DEAD
+        self.here = NULL
+        self.at = self.size = self.need = 0
 
     cdef int _attend(self, int result) except -1:
         """Do what a step needs before it can go on, or raise what it complains of."""

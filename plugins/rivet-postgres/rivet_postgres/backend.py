@@ -101,6 +101,10 @@ class NativePostgres(Postgres):
         finally:
             _drop(connection)
 
+    def quoted(self, table: TableName) -> str:
+        """Return the table's name for SQL."""
+        return ".".join(self.quote(name) for name in (table.schema, table.table) if name)
+
     def quote(self, name: str) -> str:
-        """Return a column's name for SQL."""
-        return str(self.engine.dialect.identifier_preparer.quote_identifier(name))
+        """Return a name for SQL. SQLAlchemy would double a ``%``, which nothing halves again here."""
+        return '"' + name.replace('"', '""') + '"'

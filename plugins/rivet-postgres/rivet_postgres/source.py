@@ -127,8 +127,12 @@ class NativeSource(SqlalchemySource):
 
     def check(self) -> Iterator[Check]:
         """Connect, and report what answers."""
-        yield from super().check()
-        yield Check("source reading", "ok", "binary COPY, decoded natively")
+        reachable = True
+        for check in super().check():
+            reachable = reachable and check.status != "failed"
+            yield check
+        if reachable:
+            yield Check("source reading", "ok", "binary COPY, decoded natively")
 
     def _is_whole_table(self, query: Query) -> bool:
         return query.table is not None and query.text == self._native.table_text(query.table)

@@ -54,4 +54,5 @@ def outcome(open_source: Open, url: str, query: Query | str, **options: object) 
 def check_same(url: str, query: Query | str, **options: object) -> None:
     """Check that both sources come to the same, be it rows or an error."""
     expected = outcome(open_builtin, url, query, **options)
-    assert outcome(open_native, url, query, **options) == expected
+    found = outcome(open_native, url, query, **options)
+    assert found == expected, (found, expected)
