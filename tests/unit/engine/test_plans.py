@@ -401,6 +401,24 @@ def test_a_plan_of_another_shape_is_a_usage_error(shop: Shop, change: Callable[[
         read_plan(file)
 
 
+def test_a_plan_of_many_chunks_takes_little_room(shop: Shop):
+    shop.source("INSERT INTO orders SELECT id + 1000, note FROM orders")
+    chunked(shop, "chunk_size: 1")
+    file = write(shop)
+    assert len(read_plan(file).exports[0].bounds()) == 2000
+    assert file.stat().st_size < 2000 * 150
+
+
+def test_a_plan_that_would_be_too_large_to_be_read_is_not_written(shop: Shop):
+    planned = made(shop)
+    (chunk, *_) = planned.chunks
+    large = chunk.model_copy(update={"bounds": {"low": None, "high": [["text", "x" * (1 << 20)]], "nulls": False}})
+    file = shop.directory / "plan.json"
+    with pytest.raises(UsageError, match="are the most that are read"):
+        write_plan(file, [planned.model_copy(update={"chunks": (large,) * 65})], MADE)
+    assert not file.exists()
+
+
 def test_a_plan_that_cannot_be_read_is_a_usage_error(tmp_path: Path):
     with pytest.raises(UsageError, match="cannot read the plan"):
         read_plan(tmp_path / "plan.json")
