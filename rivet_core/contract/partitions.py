@@ -2,7 +2,7 @@
 
 A chunked dataset has the ranges of its chunks, in the order of the key. Two neighbours share a bound; where they do
 not, the chunk between them had no rows and so has no part: a partition all the same, as are the rows without a key.
-Any other dataset is one partition.
+Any other dataset is one partition: all rows, up to the last cursor or from the window's first moment.
 """
 
 from __future__ import annotations
@@ -50,9 +50,17 @@ def partitions(manifest: Manifest, *, nulls: bool = True) -> tuple[Partition, ..
         nulls: rows may have no key, as far as the source says.
     """
     parts = manifest.committed_parts()
+    extraction = manifest.source.extraction
+    if extraction.strategy == "incremental" and extraction.cursor_column and extraction.cursor_high is not None:
+        column, last = (extraction.cursor_column,), (extraction.cursor_high,)
+        beyond = Partition(2, "beyond", _range(column, last, None))
+        return (Partition(1, "whole", _range(column, None, last), parts), beyond)
+    if extraction.strategy == "time_window" and extraction.cursor_column and extraction.cursor_low is not None:
+        window = KeyRange(columns=(extraction.cursor_column,), low=(extraction.cursor_low,))
+        return (Partition(1, "whole", window, parts),)
     chunks = [(range_, tuple(group)) for range_, group in groupby(parts, key=lambda part: part.range)]
     ranges = [range_ for range_, _ in chunks if range_ is not None and not range_.nulls]
-    if manifest.source.extraction.strategy != "chunked" or not _in_order([range_ for range_, _ in chunks]):
+    if extraction.strategy != "chunked" or not _in_order([range_ for range_, _ in chunks]):
         return (Partition(1, "whole", None, parts),)
     columns = ranges[0].columns if ranges else chunks[0][0].columns
     found: list[tuple[PartitionKind, KeyRange, tuple[Part, ...]]] = []

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rivet_core.api.errors import QueryError
 from rivet_core.contract.key_text import from_text, kind_of
+from rivet_core.engine.axis import Axis
 from rivet_core.engine.chunks import Bounds, Cutter, Key
 
 if TYPE_CHECKING:
@@ -22,12 +24,17 @@ class Ranges:
         columns: the key; all of them are columns of the query.
 
     Raises:
-        QueryError: the keys of the source can bound no range.
+        ValueError: the keys of the source can bound no range.
     """
 
     def __init__(self, source: Source, query: Query, columns: Sequence[str]) -> None:
+        self._source = source
         self._cutter = Cutter(source, query, tuple(columns))
-        largest = self._cutter.largest()
+        self._axis = Axis(source, query, columns)  # for ranges of one column that begin with a value
+        try:
+            largest = self._cutter.largest()
+        except QueryError as error:
+            raise ValueError(error.message) from error
         self._kinds = None if largest is None else [kind_of(value) for value in largest]
 
     def bounds(self, range_: KeyRange) -> Bounds | None:
@@ -38,9 +45,12 @@ class Ranges:
         """
         if range_.nulls:
             return Bounds(nulls=True)
+        if range_.low is None and range_.high is None:
+            return Bounds()
         if self._kinds is None:
             return None
-        return Bounds(self._key(range_.low), self._key(range_.high))
+        low = self._key(range_.low)
+        return Bounds(low, self._key(range_.high), low_inclusive=low is not None and range_.low_inclusive)
 
     def count(self, range_: KeyRange) -> int:
         """Return how many rows of the source are within a range.
@@ -49,6 +59,8 @@ class Ranges:
             ValueError: a bound is no value of the key's kind.
         """
         bounds = self.bounds(range_)
+        if bounds is not None and bounds.low_inclusive:
+            return count_all(self._source, self._axis.within(bounds))
         return 0 if bounds is None else self._cutter.count(bounds)
 
     def query(self, range_: KeyRange) -> Query | None:
@@ -58,6 +70,8 @@ class Ranges:
             ValueError: a bound is no value of the key's kind.
         """
         bounds = self.bounds(range_)
+        if bounds is not None and bounds.low_inclusive:
+            return self._axis.within(bounds)
         return None if bounds is None else self._cutter.chunk(1, bounds).query
 
     def _key(self, texts: Sequence[str] | None) -> Key | None:

@@ -42,9 +42,7 @@ logger = logging.getLogger(__name__)
 # A dataset that is replaced while it is compared is compared anew; no prefix is replaced this often for long.
 _ATTEMPTS: Final = 3
 _ASKING_WORKERS: Final = 8
-_VERSIONS: Final = (
-    "an incremental dataset keeps every version of a row, and rows that the source has lost: counts tell nothing"
-)
+_VERSIONS: Final = "the dataset has {more} rows more: earlier versions of rows, or rows that are gone"
 
 
 @dataclass(frozen=True)
@@ -56,20 +54,14 @@ class Counted:
         reason: why not, or how they differ.
     """
 
+    result: Result
     rows: int
     source_rows: int | None
     reason: str = ""
 
-    @property
-    def result(self) -> Result:
-        """Whether they are as many."""
-        if self.source_rows is None:
-            return "unknown"
-        return "match" if self.rows == self.source_rows else "mismatch"
-
     def to_json(self) -> dict[str, object]:
         """Return the facts as JSON-able values."""
-        return {"result": self.result, **asdict(self)}
+        return asdict(self)
 
 
 def difference(rows: int, source_rows: int | None) -> str:
@@ -87,12 +79,13 @@ def count_dataset(source: Source, query: Query, manifest: Manifest) -> Counted:
     """
     comparison = Comparison(source, query, source.describe(query), manifest)
     if comparison.incomparable:
-        return Counted(manifest.row_count, None, comparison.incomparable)
+        return Counted("unknown", manifest.row_count, None, comparison.incomparable)
     try:
         found = comparison.count_reached()
-        return Counted(manifest.row_count, found, difference(manifest.row_count, found))
     except ValueError as error:
-        return Counted(manifest.row_count, None, str(error))
+        return Counted("unknown", manifest.row_count, None, str(error))
+    result, reason = comparison.judge(manifest.row_count, found)
+    return Counted(result, manifest.row_count, found, reason)
 
 
 class Comparison:
@@ -104,15 +97,17 @@ class Comparison:
     Attributes:
         partitions: those of the dataset, in the order of the key.
         columns: the key that they are ranges of; empty for none.
+        versions: the dataset keeps every version of a row, so that it may have more of them than the source.
         incomparable: why counts tell nothing at all; empty where they do.
     """
 
     def __init__(self, source: Source, query: Query, schema: SourceSchema, manifest: Manifest) -> None:
         self.source = source
         self.query = query
-        self.manifest = manifest
+        self.versions = manifest.source.extraction.strategy == "incremental"
         nullable = {column.name for column in schema.columns if column.nullable}
-        self.columns: tuple[str, ...] = next((part.range.columns for part in manifest.parts if part.range), ())
+        range_ = partitions(manifest)[0].range
+        self.columns: tuple[str, ...] = range_.columns if range_ else ()
         self.partitions = partitions(manifest, nulls=not nullable.isdisjoint(self.columns))
         self.incomparable = self._why_not({column.name for column in schema.columns})
         self._ranges: Ranges | None = None
@@ -136,7 +131,7 @@ class Comparison:
         """
         beyond = self.partitions[-1].range
         if self.partitions[-1].kind != "beyond" or beyond is None:
-            return count_all(self.source, self.query)
+            return self.count(self.partitions[0])
         keyed = self.ranges.count(beyond.model_copy(update={"low": None, "high": beyond.low}))
         return keyed + sum(self.count(partition) for partition in self.partitions if partition.kind == "nulls")
 
@@ -153,15 +148,20 @@ class Comparison:
         """The ranges of the key; the source is asked once for what kind of values it has.
 
         Raises:
-            QueryError: values that can bound no range.
+            ValueError: its values can bound no range.
         """
         if self._ranges is None:
             self._ranges = Ranges(self.source, self.query, self.columns)
         return self._ranges
 
+    def judge(self, rows: int, source_rows: int) -> tuple[Result, str]:
+        """Say what two counts mean; the reason is empty for a match."""
+        if self.versions and rows > source_rows:
+            return "unknown", _VERSIONS.format(more=rows - source_rows)
+        reason = difference(rows, source_rows)
+        return ("mismatch" if reason else "match"), reason
+
     def _why_not(self, names: set[str]) -> str:
-        if self.manifest.source.extraction.strategy == "incremental":
-            return _VERSIONS
         gone = [name for name in self.columns if name not in names]
         return f"the source has no column {', '.join(gone)} any more" if gone else ""
 
@@ -265,16 +265,15 @@ class _Reconciliation:
             "export": self.export,
             "resolved_prefix": self.destination.uri,
             "checked_at": datetime.now(UTC),
-            "compared": "content" if content else "counts",
         }
         if manifest is None:
             reason = "there are files without a manifest: nothing says which rows they hold"
-            return ReconcileReport(**facts, result="unknown", reason=reason)
+            return ReconcileReport(**facts, compared="counts", result="unknown", reason=reason)
         schema = self.source.describe(self.query)
         comparison = Comparison(self.source, self.query, schema, manifest)
         damaged = damaged_parts(self.destination, self.view, manifest, reread=self.reread)
         rows = None
-        if content and not comparison.incomparable:
+        if content and not comparison.incomparable and not comparison.versions:
             columns = compare_columns(self.source, self.query, schema, manifest, comparison.columns)
             rows = ContentComparison(self.source, self.destination, manifest, columns, self.format_of)
         found = [self._compare(comparison, partition, damaged, rows) for partition in comparison.partitions]
@@ -286,6 +285,7 @@ class _Reconciliation:
             **facts,
             run_id=manifest.run_id,
             manifest_fingerprint=manifest_fingerprint(self.view),
+            compared="content" if rows else "counts",
             key=rows.columns.key if rows else comparison.columns,
             result=overall([*(item.result for item in inside), "mismatch" if differing else "match"]),
             reason=comparison.incomparable,
@@ -307,7 +307,7 @@ class _Reconciliation:
         if not comparison.incomparable:
             try:
                 if content is None or problems or partition.kind == "beyond":
-                    found = _counted(partition, comparison.count(partition))
+                    found = _counted(comparison, partition)
                 else:
                     found = _differing(*content.compare(comparison.rows_of(partition), partition.parts))
             except UnreadablePart as error:
@@ -339,11 +339,11 @@ class _Found:
     examples: KeyExamples = field(default_factory=KeyExamples)
 
 
-def _counted(partition: Partition, source_rows: int) -> _Found:
+def _counted(comparison: Comparison, partition: Partition) -> _Found:
+    source_rows = comparison.count(partition)
     if partition.kind == "beyond":
         return _Found("unknown", "they arrived after the run, and the next one has them", source_rows)
-    reason = difference(partition.rows, source_rows)
-    return _Found("mismatch" if reason else "match", reason, source_rows)
+    return _Found(*comparison.judge(partition.rows, source_rows), source_rows)
 
 
 def _differing(source_rows: int, differences: Differences, examples: KeyExamples) -> _Found:

@@ -271,7 +271,7 @@ def _repairable(destination: Destination, view: PrefixView) -> Manifest:
     if manifest.source.extraction.strategy == "incremental":
         raise SafetyError(
             "an incremental dataset cannot be repaired: its parts have versions of rows that the source no longer has",
-            hint="`rivet state reset` and a run into another prefix export everything anew",
+            hint="to export all rows anew, choose another prefix, forget the cursor with `rivet state reset`, and run",
         )
     return manifest
 

@@ -150,6 +150,55 @@ def test_a_dataset_of_one_part(shop: Shop):
     assert reconcile(shop).result == "mismatch"
 
 
+def test_a_table_whose_keys_are_all_null(shop: Shop):
+    shop.source("CREATE TABLE visits (id INTEGER, n INTEGER)", "INSERT INTO visits VALUES (NULL, 1), (NULL, 2)")
+    shop.configure(CHUNKED.replace("table: orders", "table: visits") % "chunk_column: id")
+    assert shop.run(reconcile=True).error is None
+    report = reconcile(shop)
+    assert (report.result, report.source_rows) == ("match", 2)
+    assert reconcile(shop, content=True).result == "match"
+
+
+def test_an_incremental_dataset_has_at_least_the_rows_up_to_its_cursor(shop: Shop):
+    shop.configure(
+        "{name: orders, table: orders, mode: incremental, cursor_column: id, destination: {type: local, path: out}}"
+    )
+    assert shop.run(reconcile=True).reconciliation == {
+        "result": "match",
+        "rows": ROWS,
+        "source_rows": ROWS,
+        "reason": "",
+    }
+    shop.source("INSERT INTO orders VALUES (2000, 'new')")
+    report = reconcile(shop)
+    assert [(item.kind, item.source_rows) for item in report.partitions] == [("whole", ROWS), ("beyond", 1)]
+    assert (report.result, report.compared) == ("match", "counts")
+    shop.source("INSERT INTO orders VALUES (0, 'late')")
+    assert reconcile(shop, content=True).result == "mismatch"
+    shop.source("DELETE FROM orders WHERE id < 9")
+    report = reconcile(shop)
+    assert (report.result, report.exit_code) == ("unknown", 0)
+    assert report.partitions[0].reason == "the dataset has 8 rows more: earlier versions of rows, or rows that are gone"
+
+
+def test_a_time_window_is_compared_from_its_first_moment_on(shop: Shop):
+    shop.source("CREATE TABLE visits (id INTEGER PRIMARY KEY, at INTEGER)")
+    shop.source(f"INSERT INTO visits VALUES (1, 5), (2, {datetime.now(UTC).timestamp():.0f})")
+    shop.configure(
+        "{name: orders, table: visits, mode: time_window, time_column: at, time_unit: seconds, window_days: 7, "
+        "destination: {type: local, path: out}}"
+    )
+    result = shop.run(reconcile=True)
+    assert result.reconciliation == {"result": "match", "rows": 1, "source_rows": 1, "reason": ""}
+    for content in (False, True):
+        assert reconcile(shop, content=content).result == "match"
+    shop.source("UPDATE visits SET at = at - 1 WHERE id = 2", "DELETE FROM visits WHERE id = 1")
+    assert reconcile(shop).result == "match"
+    assert reconcile(shop, content=True).partitions[0].changed == 1
+    shop.source("DELETE FROM visits")
+    assert reconcile(shop).result == "mismatch"
+
+
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 def test_a_part_that_is_not_there_as_it_was_written(shop: Shop, damage: str):
     shop.publish()

@@ -315,6 +315,16 @@ def _query(most: int) -> str:
     return CHUNKED.replace("table: orders", table) % chunks
 
 
+def test_an_incremental_dataset_is_refused(shop: Shop):
+    shop.configure(
+        "{name: orders, table: orders, mode: incremental, cursor_column: id, destination: {type: local, path: out}}"
+    )
+    shop.publish()
+    with pytest.raises(SafetyError, match="incremental") as refused:
+        repair(shop)
+    assert "rivet state reset" in refused.value.hint
+
+
 @pytest.mark.parametrize("prefix", ["nothing", "legacy", "unfinished", "tampered", "foreign"])
 def test_what_cannot_be_repaired_is_refused(shop: Shop, prefix: str):
     shop.out.mkdir()
