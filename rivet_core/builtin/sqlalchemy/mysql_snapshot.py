@@ -160,7 +160,7 @@ def _nobody_commits(connect: Connect, failures: Failures) -> Iterator[None]:
         _execute(connection, "SET SESSION TRANSACTION READ WRITE")
         _execute(connection, f"SET SESSION lock_wait_timeout = {_LOCK_SECONDS}, wait_timeout = {3 * _LOCK_SECONDS}")
         try:
-            with failures():
+            with failures(), _ended_by_force(connection, connect):
                 _execute(connection, "FLUSH TABLES WITH READ LOCK")
         except SourceDenied:
             raise SourceDenied(
@@ -174,6 +174,22 @@ def _nobody_commits(connect: Connect, failures: Failures) -> Iterator[None]:
             ) from None
         yield
         _execute(connection, "UNLOCK TABLES")
+
+
+@contextmanager
+def _ended_by_force(connection: Any, connect: Connect) -> Iterator[None]:
+    """Bound the wait for the lock: not all that it waits for follows ``lock_wait_timeout``.
+
+    A server does not notice that whom it makes wait has gone, and all writers would wait behind nobody.
+    """
+    number = _scalar(connection, "SELECT CONNECTION_ID()")
+    connection._read_timeout = _LOCK_SECONDS + 1
+    try:
+        yield
+    except BaseException:
+        with suppress(RivetError, connection.Error, OSError), closing(connect()) as other:
+            _execute(other, f"KILL {number:d}")
+        raise
 
 
 def _refuse_tables_without_versions(connection: Any, query: Query) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from integration.consistency.bank import ACCOUNTS, AMOUNT, MONEY, Bank
 from rivet_core.api import StorageFull, Transient
+from rivet_core.builtin.sqlalchemy import mysql_snapshot
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_local.objects import LocalWriter
 
@@ -88,6 +89,7 @@ def test_a_chunk_that_is_read_again_shows_the_same_instant(bank: Bank, monkeypat
     assert result.error is None, result.error
     assert len(lost) == 3
     assert len(written) >= 5
+    assert len(result.warnings) == 3
     exported = (bank.out / bank.manifest()["parts"][0]["path"]).read_text().splitlines()
     assert len(exported) == 1001
     assert all(f",{AMOUNT}," in line for line in exported[1:])
@@ -151,6 +153,45 @@ def kill_sessions(bank: Bank) -> None:
         cursor.execute("SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
         for (number,) in cursor.fetchall():
             cursor.execute(f"KILL {number}")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_the_lock_goes_whatever_ends_the_moment(
+    mariadb_bank: Bank, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    execute = mysql_snapshot._execute
+    locked: list[int] = []
+
+    def fail(connection: Any, statement: str) -> None:
+        if statement.startswith("START TRANSACTION"):
+            locked.append(mariadb_bank.sessions())
+            raise error
+        execute(connection, statement)
+
+    monkeypatch.setattr(mysql_snapshot, "_execute", fail)
+    mariadb_bank.configure(*SNAPSHOT)
+    result = mariadb_bank.run()
+    assert result.status == ("interrupted" if error is KeyboardInterrupt else "failed")
+    assert locked
+    assert mariadb_bank.sessions() == 0
+    mariadb_bank.server.execute("SET lock_wait_timeout = 1", "UPDATE accounts SET amount = 0")
+
+
+def test_a_lock_that_cannot_be_had_is_given_up_and_lets_writers_go_on(
+    mariadb_bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mysql_snapshot, "_LOCK_SECONDS", 1)
+    mariadb_bank.configure(*SNAPSHOT)
+    with mariadb_bank.server.connect() as holder, holder.cursor() as cursor:
+        cursor.execute("CREATE TABLE busy (id int)")
+        cursor.execute("LOCK TABLES busy WRITE")
+        result = mariadb_bank.run()
+        assert result.error is not None
+        assert (result.error.code, result.error.exit_code) == ("R302", 1)
+        assert "could not be had in 1 s" in result.error.message
+        assert "parallel: 1" in result.error.hint
+        mariadb_bank.server.execute("SET lock_wait_timeout = 5", "INSERT INTO accounts VALUES (7, 7, 'goes on')")
+    assert mariadb_bank.sessions() == 0
 
 
 def test_rows_cannot_vanish_from_the_view(postgres_bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
