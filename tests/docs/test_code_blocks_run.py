@@ -33,6 +33,7 @@ NOT_RUN = {
     ("docs/cloud-destinations.md", "from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor"),
     ("docs/getting-started.md", "pip install . ./plugins/rivet-local"),
     ("docs/how-to/schedule.md", "import subprocess"),
+    ("docs/sources/mysql.md", "pip install ./plugins/rivet-mysql"),
     ("docs/sources/postgres.md", "pip install ./plugins/rivet-postgres"),
     ("docs/plugins/destination.md", "pip install '/path/to/rivet[testing]'"),
 }

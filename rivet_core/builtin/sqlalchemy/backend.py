@@ -30,11 +30,16 @@ Statement = tuple[str, tuple[object, ...] | dict[str, object] | None]
 
 @dataclass(frozen=True)
 class Result:
-    """A query that runs: its columns, its rows, which are read once, and how long its statements take."""
+    """A query that runs: its columns, its rows, which are read once, and how long its statements take.
+
+    Attributes:
+        cursor: the driver's, for a source that reads the rows by itself; ``None`` where there is none to read from.
+    """
 
     columns: Sequence[ResultColumn]
     rows: Iterator[Row]
     clock: Clock | None = None
+    cursor: Any = None
 
 
 class Backend(ABC):

@@ -104,7 +104,7 @@ class Mysql(Backend):
                     connection.decoders = {}
                     cursor.execute(statement, params)
                 rows = clock.until_the_end(iter(cursor.fetchone, None))
-                yield Result(self._columns(cursor, declared), rows, clock)
+                yield Result(self._columns(cursor, declared), rows, clock, cursor)
             finally:
                 cursor.connection = None  # its end would read all rows that are left
 

@@ -96,7 +96,7 @@ class TestPostgres(SourceSuite):
 
 
 class TestMariadb(SourceSuite):
-    source = "mariadb"
+    source = "sqlalchemy"  # `mariadb` is the native source where that is installed
 
     @pytest.fixture(scope="class")
     @classmethod

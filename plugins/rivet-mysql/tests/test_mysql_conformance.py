@@ -1,0 +1,49 @@
+"""The native source passes the conformance kit."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
+
+import pytest
+import sqlalchemy
+
+from integration.source.both_mysql_sources import open_native
+from rivet_core.testing import SourceHarness, SourceSuite, TypeCase
+from servers.mariadb import Mariadb
+
+TIME = dt.datetime(2026, 11, 22, 17, 21, 0, 123456)
+TYPES = (
+    TypeCase("INTEGER", "-7", "int32", -7),
+    TypeCase("BIGINT", "9223372036854775807", "int64", 2**63 - 1),
+    TypeCase("BIGINT UNSIGNED", "18446744073709551615", "uint64", 2**64 - 1),
+    TypeCase("DECIMAL(12,2)", "1.50", "decimal(12,2)", Decimal("1.50")),
+    TypeCase("DOUBLE", "0.1", "float64", 0.1),
+    TypeCase("VARCHAR(20)", "'50%'", "string", "50%"),
+    TypeCase("VARBINARY(8)", "x'00ff'", "binary", b"\x00\xff"),
+    TypeCase("DATE", "'2026-11-22'", "date32", TIME.date()),
+    TypeCase("DATETIME(6)", "'2026-11-22 17:21:00.123456'", "timestamp[us]", TIME),
+    TypeCase("JSON", """'{"b":1}'""", "json", '{"b":1}'),
+)
+
+
+class TestNativeMysql(SourceSuite):
+    source = "mysql"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def harness(cls, mariadb: Mariadb) -> Iterator[SourceHarness]:
+        database = mariadb.create_database()
+        with closing(open_native(database.url)):  # or the kit would prove the built-in source once more
+            pass
+        engine = sqlalchemy.create_engine(database.url)
+        yield SourceHarness(
+            config={"url": database.url},
+            engine=engine,
+            types=TYPES,
+            unreachable={"url": database.through(1).url},
+            secrets=[database.password],
+        )
+        engine.dispose()

@@ -1,0 +1,59 @@
+"""Reads one query through the native and through the built-in source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+
+from rivet_core.api import Query, ReadOptions, RivetError, Source, SourceContext
+from rivet_core.builtin.sqlalchemy import source as builtin
+from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
+from rivet_mysql import source as native
+from rivet_mysql.config import MysqlConfig
+
+BATCH_BYTES = 1_000_000
+
+Open = Callable[..., Source]
+
+
+def open_native(url: str, **options: object) -> native.NativeSource:
+    """Open the native source; the test fails if it is not native."""
+    source = native.open_source(MysqlConfig(url=url), SourceContext(Path("/"), ReadOptions(**options)))
+    assert isinstance(source, native.NativeSource), "the native decoder is not built: make .venv/.installed"
+    return source
+
+
+def open_builtin(url: str, **options: object) -> Source:
+    """Open the built-in source."""
+    return builtin.open_source(SqlalchemyConfig(url=url), SourceContext(Path("/"), ReadOptions(**options)))
+
+
+def read(
+    open_source: Open, url: str, query: Query | str, batch_bytes: int = BATCH_BYTES, **options: object
+) -> pa.Table:
+    """Read a query, or a whole table by its name."""
+    with closing(open_source(url, **options)) as source:
+        query = source.table_query(query) if isinstance(query, str) else query
+        with source.read(query, batch_bytes=batch_bytes) as stream:
+            assert stream.schema == source.describe(query).arrow()
+            table = pa.Table.from_batches(stream, stream.schema)
+    table.validate(full=True)
+    return table
+
+
+def outcome(open_source: Open, url: str, query: Query | str, **options: object) -> object:
+    """Return the rows as Python values, or the error that the read ends with."""
+    try:
+        table = read(open_source, url, query, **options)
+    except RivetError as error:
+        return type(error), error.message, error.hint
+    return table.schema, [repr(column.to_pylist()) for column in table.columns]
+
+
+def check_same(url: str, query: Query | str, **options: object) -> None:
+    """Check that both sources come to the same, be it rows or an error."""
+    expected = outcome(open_builtin, url, query, **options)
+    assert outcome(open_native, url, query, **options) == expected
