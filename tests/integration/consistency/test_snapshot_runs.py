@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +17,7 @@ from rivet_core.api import StorageFull, Transient
 from rivet_core.builtin.sqlalchemy import mysql_snapshot
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_local.objects import LocalWriter
+from servers.proxy import FaultProxy, Latency
 
 SNAPSHOT = ("chunk_size: 100", "parallel: 4", "consistency: snapshot")
 
@@ -275,3 +280,30 @@ def test_a_database_without_such_a_view_is_refused_with_the_reason(tmp_path: Any
     assert (result.error.exit_code, "sqlite has no view" in result.error.message) == (2, True)
     assert "per_chunk" in result.error.hint
     assert shop.parts() == []
+
+
+def test_a_signal_in_the_middle_leaves_nothing_on_the_server(bank: Bank) -> None:
+    with FaultProxy(bank.server.port) as proxy:
+        proxy.inject(Latency(0.1))
+        bank.configure(
+            "chunk_size: 20", "parallel: 3", "consistency: snapshot", url=bank.server.through(proxy.port).url
+        )
+        program = str(Path(sys.executable).with_name("rivet"))
+        with subprocess.Popen(
+            [program, "run"], cwd=bank.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            deadline = time.monotonic() + 60
+            while not list(bank.out.glob("part-*")):
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert bank.sessions() > 1
+            process.send_signal(signal.SIGINT)
+            _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130, shown
+    assert "R901" in shown
+    deadline = time.monotonic() + 10
+    while bank.sessions() and time.monotonic() < deadline:
+        time.sleep(0.05)  # the server needs a moment to notice
+    assert bank.sessions() == 0
+    bank.server.execute("DROP TABLE accounts")
