@@ -6,7 +6,15 @@ class Decoder:
     def __init__(self, fields: Sequence[Field], batch_bytes: int) -> None: ...
     def feed(self, data: bytes) -> list[Rows]: ...
     def attach(
-        self, connection: int, *, get_copy_data: int, free: int, consume_input: int, socket: int, tls: bool
+        self,
+        connection: int,
+        *,
+        get_copy_data: int,
+        free: int,
+        consume_input: int,
+        socket: int,
+        tls: bool,
+        patience: int,
     ) -> None: ...
     def drain(self) -> Rows | None: ...
     def end_stream(self) -> None: ...

@@ -269,6 +269,7 @@ cdef class Decoder:
     cdef consume_input_t consume_input
     cdef socket_t socket
     cdef bint tls, over, lost
+    cdef int64_t silent, patience
 
     def __cinit__(self, fields, batch_bytes):
         cdef int i, limb
@@ -340,9 +341,10 @@ cdef class Decoder:
             raise
         return full
 
-    def attach(self, connection, *, get_copy_data, free, consume_input, socket, tls):
-        """Drain this connection from now on; all arguments are addresses but ``tls``.
+    def attach(self, connection, *, get_copy_data, free, consume_input, socket, tls, patience):
+        """Drain this connection from now on; all arguments are addresses but ``tls`` and ``patience``.
 
+        ``patience`` are the milliseconds of silence after which ``drain`` gives up.
         The connection must stay open as long as the decoder is drained, and libpq as long as it lives.
         """
         self.connection = <void*><uintptr_t>connection
@@ -352,9 +354,14 @@ cdef class Decoder:
         self.socket = <socket_t><uintptr_t>socket
         self.tls = tls
         self.over = self.lost = False
+        self.patience = patience
+        self.silent = 0
 
     def drain(self):
-        """Return the next full batch; ``None`` when libpq has no more, whether the stream is over or has failed."""
+        """Return the next full batch; ``None`` when libpq has no more, whether the stream is over or has failed.
+
+        Raises ``TimeoutError`` when nothing has come for as long as the patience lasts.
+        """
         cdef int result
         if self.connection == NULL:
             raise ValueError("no connection is attached")
@@ -366,6 +373,9 @@ cdef class Decoder:
                 return self._rows()
             if result == WAIT:
                 PyErr_CheckSignals()
+                self.silent += WAIT_MILLISECONDS
+                if self.silent > self.patience:
+                    raise TimeoutError("the server is silent")
             elif result == OVER:
                 self.over = True
             elif result == FAILED:
@@ -578,6 +588,7 @@ cdef class Decoder:
             if not self.consume_input(self.connection):
                 return FAILED
             consumed = not consumed
+        self.silent = 0
         # What is left of the last message is copied before that is freed.
         if self.at == self.size:
             if self.message != NULL:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import OperationalError, errors
 from psycopg.pq import DiagnosticField, ExecStatus
 
+from rivet_core.builtin.sqlalchemy.postgres import silence
 from rivet_postgres.libpq import find_libpq
 
 if TYPE_CHECKING:
@@ -19,17 +20,24 @@ _WAIT_SECONDS: Final = 0.5
 
 
 class Copier:
-    """Copies out of one connection, one statement after the other."""
+    """Copies out of one connection, one statement after the other.
 
-    def __init__(self, connection: Any) -> None:
+    Args:
+        read_timeout: seconds of silence after which the connection is given up.
+    """
+
+    def __init__(self, connection: Any, *, read_timeout: float) -> None:
         self._connection = connection
         self._pgconn = connection.pgconn
+        self._read_timeout = read_timeout
+        self._silent = 0.0
 
     def batches(self, statement: str, decoder: Decoder) -> Iterator[Rows]:
         """Run a statement and yield the decoder's full batches; it keeps the rows that fill none.
 
         Raises:
             psycopg.Error: the server or the connection failed.
+            SourceUnavailable: the server has said nothing for too long.
             MalformedStream, RefusedField: as the decoder does.
         """
         self._start(statement)
@@ -41,9 +49,13 @@ class Copier:
             consume_input=libpq.consume_input,
             socket=libpq.socket,
             tls=bool(self._pgconn.ssl_in_use),
+            patience=int(self._read_timeout * 1000),
         )
-        while (rows := decoder.drain()) is not None:
-            yield rows
+        try:
+            while (rows := decoder.drain()) is not None:
+                yield rows
+        except TimeoutError:
+            raise silence(self._read_timeout) from None
         self._end(failed=decoder.failed)
         decoder.end_stream()
 
@@ -81,7 +93,9 @@ class Copier:
     def _wait(self, events: int) -> None:
         poll = select.poll()
         poll.register(self._pgconn.socket, events)
-        poll.poll(_WAIT_SECONDS * 1000)
+        self._silent = 0.0 if poll.poll(_WAIT_SECONDS * 1000) else self._silent + _WAIT_SECONDS
+        if self._silent > self._read_timeout:
+            raise silence(self._read_timeout)
 
     def _error(self, result: Any) -> Exception:
         if result is not None and result.error_field(DiagnosticField.SQLSTATE):

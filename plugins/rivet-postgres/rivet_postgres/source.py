@@ -107,7 +107,7 @@ class NativeSource(SqlalchemySource):
                 rows = self._native.fetched(opened, clock)
                 yield ArrowBatches(resolved, rows, limits, self._native.failures, locate, clock=clock)
             else:
-                copier = Copier(opened.connection)
+                copier = Copier(opened.connection, read_timeout=self._native.read_timeout)
                 yield CopyBatches(
                     columns, copier, statements, limits=limits, failures=self._native.failures, locate=locate
                 )

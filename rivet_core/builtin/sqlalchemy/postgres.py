@@ -347,6 +347,14 @@ def _wait(
     return wait(_not_for_ever(waiting, seconds), *args, **kwargs)
 
 
+def silence(seconds: float) -> SourceUnavailable:
+    """Return the error for a server from which nothing has come for so long."""
+    return SourceUnavailable(
+        f"PostgreSQL has said nothing for {seconds:g} s",
+        hint="raise source.read_timeout if its statements take that long",
+    )
+
+
 def _not_for_ever(waiting: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
     """Pass on what psycopg waits for; it is told ten times a second that nothing is ready."""
     heard = time.monotonic()
@@ -357,10 +365,7 @@ def _not_for_ever(waiting: Generator[Any, Any, Any], seconds: float) -> Generato
             if ready:
                 heard = time.monotonic()
             elif time.monotonic() - heard > seconds:
-                raise SourceUnavailable(
-                    f"PostgreSQL has said nothing for {seconds:g} s",
-                    hint="raise source.read_timeout if its statements take that long",
-                )
+                raise silence(seconds)
             wanted = waiting.send(ready)
     except StopIteration as end:
         return end.value
