@@ -11,11 +11,13 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from rivet_core.api import SourceUnavailable
+from rivet_core.api import ObjectInfo, PermissionDenied, SourceUnavailable
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
+from rivet_core.cli.main import main
 from rivet_core.engine.publish import Publisher
 from rivet_core.engine.result import RunResult
 from rivet_core.engine.run import ExportRun
+from rivet_local.destination import LocalDestination
 from unit.engine.shop import Shop
 
 ROWS = 1000
@@ -285,4 +287,74 @@ def test_parts_that_rolled_over_stay_in_order(shop: Shop, monkeypatch: pytest.Mo
     fail(shop, monkeypatch, reads, 1)
     result = shop.run(resume=True)
     assert result.decisions[1]["path"] == "part-000001-02.parquet"
+    check(shop, result)
+
+
+def test_what_could_not_be_moved_is_a_warning_and_tried_again_by_the_next_resume(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+):
+    fail(shop, monkeypatch, reads, 4)
+    (shop.out / "part-000077.parquet").write_bytes(b"of nobody")
+
+    def copy_and_keep(self: LocalDestination, source: ObjectInfo, target: str) -> ObjectInfo:
+        self.copy(source, target)
+        raise PermissionDenied(f"{source.key} cannot be deleted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalDestination, "move", copy_and_keep)
+        result = shop.run(resume=True)
+    assert result.error is None
+    assert result.quarantined == []
+    assert result.warnings == [
+        "part-000077.parquet could not be moved to quarantine: part-000077.parquet cannot be deleted"
+    ]
+    assert (shop.out / "part-000077.parquet").read_bytes() == b"of nobody"
+
+    again = fail(shop, monkeypatch, reads, 4)
+    result = shop.run(resume=True, force=True)
+    assert result.resumes == again.run_id
+    assert "part-000077.parquet" in result.quarantined
+    kept = [path.read_bytes() for path in (shop.out / "_quarantine").rglob("part-000077*")]
+    assert kept == [b"of nobody", b"of nobody"], "the copy of the first try and the object itself"
+    check(shop, result)
+
+
+def test_a_resume_touches_no_other_prefix(shop: Shop, monkeypatch: pytest.MonkeyPatch, reads: list[str]):
+    archive = CHUNKED.replace("name: orders", "name: archive") % ("chunk_size: 100", "out_archive")
+    shop.configure(CHUNKED % ("chunk_size: 100", "out"), archive)
+    fail_after(monkeypatch, reads, 4)
+    failed = shop.run_all()
+    fail_after(monkeypatch, reads, ROWS)
+    assert [result.exit_code for result in failed] == [1, 1]
+    sibling = shop.directory / "out_archive"
+    sibling.mkdir(exist_ok=True)
+    (sibling / "part-000077.parquet").write_bytes(b"of nobody")
+    before = {path.name: path.read_bytes() for path in sibling.iterdir()}
+    configure(shop)
+    (shop.out / "part-000077.parquet").write_bytes(b"of nobody")
+    result = shop.run(resume=True)
+    assert result.quarantined == ["part-000077.parquet"]
+    assert {path.name: path.read_bytes() for path in sibling.iterdir()} == before
+    check(shop, result)
+
+
+def test_the_decisions_are_printed_and_the_same_in_json(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, reads: list[str], capsys: pytest.CaptureFixture[str]
+):
+    died = fail(shop, monkeypatch, reads, 8)
+    (shop.out / "part-000002.parquet").unlink()
+    (shop.out / "part-000003.parquet").write_bytes(b"damaged")
+    (shop.out / "part-000077.parquet").write_bytes(b"of nobody")
+    command = ["run", "--config", str(shop.directory / "rivet.yaml"), "--resume", "--dry-run"]
+    capsys.readouterr()
+    assert main(command) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert main([*command, "--json"]) == 0
+    (planned,) = json.loads(capsys.readouterr().out)["runs"]
+    assert planned["resumes"] == died.run_id
+    decided = [(item["decision"], item["path"] or f"chunk {item['chunk']}") for item in planned["decisions"]]
+    assert [line for line in printed if line.startswith("    ")] == [f"    {what}: {path}" for what, path in decided]
+    assert printed[1] == f"  resumes {died.run_id}: 1 quarantine, 1 replace, 1 rewrite, 6 skip, 2 write"
+    result = shop.run(resume=True)
+    assert result.decisions == planned["decisions"]
     check(shop, result)
