@@ -66,10 +66,12 @@ class Wire:
 
         Raises:
             pymysql.err.OperationalError: the connection was lost.
-            OSError: the same.
         """
         self._make_room(wanted)
-        got = self._read_into(memoryview(self._buffer)[self._end :])
+        try:
+            got = self._read_into(memoryview(self._buffer)[self._end :])
+        except OSError:
+            got = 0
         if not got:
             self.cut()
             raise err.OperationalError(CR.CR_SERVER_LOST, "Lost connection to MySQL server during query")
