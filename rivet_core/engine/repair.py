@@ -236,6 +236,8 @@ def prepare_repair(
                 hint="make a new one with `rivet reconcile`, or leave out --report",
             )
         damaged = damaged_parts(destination, view, manifest, reread=target.spec.capabilities.rehash_on_validate)
+    if report.columns:
+        raise _changed(manifest.run_id, f"its columns ({'; '.join(report.columns)})")
     split = partitions(manifest)
     flagged = _flag(split, report, damaged)
     stale = frozenset(path for item in flagged for path in item.parts)
@@ -287,7 +289,7 @@ def _flag(split: Sequence[Partition], report: ReconcileReport, damaged: Mapping[
             raise _misfit(partition.number)
         reasons = [f"{path} {damaged[path]}" for path in parts if path in damaged]
         if item is not None and item.result == "mismatch":
-            reasons = [item.reason] if item.reason else reasons
+            reasons = [item.reason or "the report says that it differs"]
         if reasons:
             flagged.append(Flagged(partition.number, partition.range, parts, "; ".join(reasons)))
     if reported:

@@ -244,6 +244,21 @@ def test_a_report_about_another_dataset_is_refused(shop: Shop):
         repair(shop, report=report)
 
 
+def test_a_report_of_other_columns_is_refused(shop: Shop):
+    shop.publish()
+    shop.source("ALTER TABLE orders ADD COLUMN amount INTEGER")
+    with pytest.raises(UsageError, match="the dataset has no column amount"):
+        repair(shop, report=reconcile(shop, content=True))
+
+
+def test_a_report_needs_no_reasons(shop: Shop):
+    shop.publish()
+    report = reconcile(shop)
+    first, *others = report.partitions
+    odd = report.model_copy(update={"partitions": (first.model_copy(update={"result": "mismatch"}), *others)})
+    assert [item.number for item in repair(shop, report=odd, execute=False).flagged] == [1]
+
+
 def test_a_report_that_does_not_fit_is_refused(shop: Shop):
     shop.publish()
     report = reconcile(shop)
