@@ -182,3 +182,43 @@ def test_the_witness_sees_a_missing_part(tmp_path: Path, s3_store: Store):
     lossy: Any = Export(tmp_path, Store(s3_store.destination, without_a_part))
     with pytest.raises(AssertionError, match=r"M[15]: "):
         lossy.certified(tmp_path / "mirror")
+
+
+@pytest.mark.parametrize("name", ["s3_store", "gcs_store", "azure_store"])
+@pytest.mark.parametrize("format_", ["parquet", "csv"])
+def test_an_incremental_export_reads_its_parts_back(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str, format_: str
+):
+    store: Store = request.getfixturevalue(name)
+    export = {"name": "orders", "table": "orders", "mode": "incremental", "cursor_column": "version", "format": format_}
+    content = {
+        "source": {"type": "sqlite", "database": "shop.db"},
+        "exports": [{**export, "lag": 5, "destination": {**store.destination, "prefix": PREFIX}}],
+    }
+    (tmp_path / "rivet.yaml").write_text(json.dumps(content))
+
+    def run(*rows: tuple[int, str, int]) -> tuple[int, bool]:
+        with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, note TEXT, version INTEGER)")
+            connection.executemany("INSERT OR REPLACE INTO orders VALUES (?, ?, ?)", rows)
+        done = subprocess.run(
+            [RIVET, "run", "--validate", "--json"],
+            cwd=tmp_path,
+            env={**os.environ, **store.environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done
+        (result,) = json.loads(done.stdout)["runs"]
+        return result["new_rows"], result["unchanged"]
+
+    assert run((1, "a", 10), (2, "b", 20)) == (2, False)
+    assert run((3, "tied", 20), (4, "late", 16), (1, "changed", 30)) == (3, False)
+    before = store.objects()
+    assert run() == (0, True)
+    (tmp_path / ".rivet_state.db").unlink()
+    assert run() == (0, True)
+    assert store.objects() == before
+    assert run((5, "tied", 30)) == (1, False)
