@@ -32,7 +32,9 @@ def open_source(config: MysqlConfig, context: SourceContext) -> SqlalchemySource
         DriverMissing: PyMySQL is not installed.
     """
     address = resolve_address(config, context.base_dir)
-    backend = Mysql(open_engine(address), context.options, tls_required=address.tls_required)
+    backend = Mysql(
+        open_engine(address), context.options, tls_required=address.tls_required, read_timeout=config.read_timeout
+    )
     reason = why_not_native()
     if not reason:
         return NativeSource(backend, context.options)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import OperationalError, errors
 from psycopg.pq import DiagnosticField, ExecStatus
 
-from rivet_core.builtin.sqlalchemy.postgres import silence
+from rivet_core.builtin.sqlalchemy.backend import silence
 from rivet_postgres.libpq import find_libpq
 
 if TYPE_CHECKING:

@@ -171,11 +171,21 @@ class Backend(ABC):
             raise QueryError("the query or a parameter is no valid Unicode text", hint="write it in UTF-8") from None
         except self.driver.Error as error:
             raise self.failure(error, statement) from None
+        except TimeoutError:
+            raise silence(self.read_timeout) from None
         except OSError as error:
             raise SourceUnavailable(
                 f"the connection to the database failed: {error.strerror or type(error).__name__}",
                 hint="run the command again",
             ) from None
+
+
+def silence(seconds: float) -> SourceUnavailable:
+    """Return the error for a server from which nothing has come for so long."""
+    return SourceUnavailable(
+        f"the database has said nothing for {seconds:g} s",
+        hint="raise source.read_timeout if its statements take that long",
+    )
 
 
 def undecodable() -> ValueRefused:

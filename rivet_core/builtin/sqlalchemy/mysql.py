@@ -14,7 +14,7 @@ from pyarrow import types as at
 from rivet_core.api import Check, QueryError, RivetError, SourceDenied, SourceError, SourceUnavailable
 from rivet_core.api.sql import arguments, render, wrap
 from rivet_core.builtin.sqlalchemy import text
-from rivet_core.builtin.sqlalchemy.backend import Backend, Result
+from rivet_core.builtin.sqlalchemy.backend import Backend, Result, silence
 from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import SHORT_BYTES, ResultColumn
 from rivet_core.builtin.sqlalchemy.connect import keep_alive
@@ -244,6 +244,8 @@ class Mysql(Backend):
         """Map by the server's error number (Server Error Message Reference)."""
         number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
         message = str(error.args[1]) if len(error.args) > 1 else ""
+        if number == _LOST and "timed out" in message:
+            return silence(self.read_timeout)
         if number == _DUPLICATE_COLUMN:
             return QueryError("the query has more than one column of one name", hint="give each its own name with AS")
         if number in _NAMING:
@@ -261,6 +263,7 @@ class Mysql(Backend):
 
 _SYNTAX: Final = 1064
 _DUPLICATE_COLUMN: Final = 1060
+_LOST: Final = 2013
 # unknown table, column, function, database in the query; ambiguous column
 _NAMING: Final = frozenset({1146, 1054, 1305, 1052, 1109})
 _FAILURES: Final[tuple[tuple[frozenset[int], type[RivetError], str, str], ...]] = (

@@ -21,7 +21,7 @@ from rivet_core.api import (
 )
 from rivet_core.api.sql import arguments, render, wrap
 from rivet_core.builtin.sqlalchemy import text
-from rivet_core.builtin.sqlalchemy.backend import Backend, Result
+from rivet_core.builtin.sqlalchemy.backend import Backend, Result, silence
 from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import MAX_DECIMAL_DIGITS, ResultColumn
 from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
@@ -345,14 +345,6 @@ def _wait(
 ) -> Any:
     """Wait as psycopg does, but not for ever: libpq itself never gives up on a server that is silent."""
     return wait(_not_for_ever(waiting, seconds), *args, **kwargs)
-
-
-def silence(seconds: float) -> SourceUnavailable:
-    """Return the error for a server from which nothing has come for so long."""
-    return SourceUnavailable(
-        f"PostgreSQL has said nothing for {seconds:g} s",
-        hint="raise source.read_timeout if its statements take that long",
-    )
 
 
 def _not_for_ever(waiting: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:

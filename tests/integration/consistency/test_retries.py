@@ -96,6 +96,8 @@ def test_a_line_that_breaks_in_the_middle_of_a_result(
     is_the_table(bank, result)
     assert 1 <= len(waits) == len(result.warnings)
     assert all("chunk" in warning and "read again" in warning for warning in result.warnings)
+    if isinstance(fault, BlackHole):
+        assert "said nothing for 2 s" in result.warnings[0]
     assert bank.sessions() == 0
 
 
