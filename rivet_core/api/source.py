@@ -187,7 +187,8 @@ class Source(ABC):
         dialect = self.engine.dialect
         text, names = render(query.text, dialect.name, dialect.paramstyle)
         values = arguments(names, query.params, dialect.paramstyle)
-        with self.engine.connect() as connection:
+        # Without values a driver must not look for a % to format, which it would with an empty list of them, too.
+        with self.engine.connect().execution_options(no_parameters=True) as connection:
             return connection.exec_driver_sql(text, values).fetchall()
 
     def split(self, query: Query, n: int) -> Sequence[Query]:

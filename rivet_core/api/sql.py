@@ -13,11 +13,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from rivet_core.api.errors import QueryError
 
-__all__ = ["arguments", "find_binds", "render", "single_statement", "wrap"]
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+__all__ = ["arguments", "find_binds", "quote_name", "render", "single_statement", "wrap"]
 
 _Kind = Literal["code", "opaque", "comment", "bind", "end"]
 
@@ -195,6 +198,17 @@ def wrap(text: str, before: str, after: str) -> str:
     'SELECT COUNT(*) FROM (\\nSELECT 1 -- one\\n) AS rivet_query'
     """
     return "\n".join((before.rstrip("\n"), text, after.lstrip("\n")))
+
+
+def quote_name(dialect: Dialect, name: str) -> str:
+    """Return a name for SQL text that goes through ``render``, quoted where the dialect wants it.
+
+    SQLAlchemy's own quoting doubles ``%`` for drivers that format the text; that is left to ``render`` here, which
+    knows whether this one will.
+    """
+    preparer = dialect.identifier_preparer
+    quoted = preparer.quote(name)
+    return quoted.replace("%%", "%") if "%%" in preparer.quote_identifier("%") else quoted
 
 
 def render(text: str, dialect: str, paramstyle: str) -> tuple[str, tuple[str, ...]]:

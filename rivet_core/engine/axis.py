@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from rivet_core.api.errors import QueryError
 from rivet_core.api.source import Query
-from rivet_core.api.sql import single_statement, wrap
+from rivet_core.api.sql import quote_name, single_statement, wrap
 from rivet_core.contract.key_text import KeyValue, kind_of
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Axis:
         self._query = query
         dialect = source.engine.dialect
         self._text = single_statement(query.text, dialect.name)
-        quoted = [dialect.identifier_preparer.quote(name) for name in columns]
+        quoted = [quote_name(dialect, name) for name in columns]
         self._value = quoted[0] if len(quoted) == 1 else f"COALESCE({', '.join(quoted)})"
 
     def within(self, bounds: Bounds) -> Query:

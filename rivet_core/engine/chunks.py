@@ -20,7 +20,7 @@ import sqlalchemy
 
 from rivet_core.api.errors import QueryError
 from rivet_core.api.source import Query
-from rivet_core.api.sql import single_statement, wrap
+from rivet_core.api.sql import quote_name, single_statement, wrap
 from rivet_core.contract.key_text import KeyValue, from_text, kind_of, to_text
 from rivet_core.contract.manifest import KeyRange
 
@@ -216,7 +216,7 @@ class Cutter:
         self._columns = columns
         dialect = source.engine.dialect
         self._text = single_statement(query.text, dialect.name)
-        self._quoted = [dialect.identifier_preparer.quote(name) for name in columns]
+        self._quoted = [quote_name(dialect, name) for name in columns]
         self._keys = ", ".join(self._quoted)
 
     def chunk(self, number: int, bounds: Bounds) -> Chunk:

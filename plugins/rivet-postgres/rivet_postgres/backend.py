@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import IsolationLevel
 
-from rivet_core.builtin.sqlalchemy.postgres import Postgres, _drop
+from rivet_core.builtin.sqlalchemy.postgres import _SESSION, Postgres, _drop
 from rivet_core.builtin.sqlalchemy.postgres_snapshot import adopt
 from rivet_postgres.statements import with_literals, within_pages
 
@@ -63,7 +63,8 @@ class NativePostgres(Postgres):
                 if snapshot is not None:
                     adopt(self.driver, connection, snapshot)
                 self._load_as_text(connection)
-                connection.execute("SET LOCAL cursor_tuple_fraction = 1")
+                # Behind a pooler of transactions the session's settings may be those of another connection.
+                connection.execute(f"SET LOCAL cursor_tuple_fraction = 1; {_SESSION.replace('SET ', 'SET LOCAL ')}")
                 cursor.execute(statement, params)
                 columns = self._columns(connection, cursor.pgresult, query.table)
                 literal = with_literals(connection, statement.strip(), params)  # type: ignore[arg-type]

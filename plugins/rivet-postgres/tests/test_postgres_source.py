@@ -11,6 +11,7 @@ from contextlib import closing, nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -22,14 +23,18 @@ from integration.source.both_sources import read as read_through
 # The built-in source's own tests, run over this source by `natively`.
 from integration.source.test_postgres_through_sqlalchemy import *  # noqa: F403
 from integration.source.test_postgres_through_sqlalchemy import database, sessions  # noqa: F401
-from rivet_core.api import Query, QueryError, ReadOptions, SourceUnavailable, ValueRefused
+from rivet_core.api import Query, QueryError, ReadOptions, SourceContext, SourceUnavailable, ValueRefused
 from rivet_core.builtin.sqlalchemy import text
 from rivet_core.builtin.sqlalchemy.columns import ResultColumn, readers
 from rivet_core.builtin.sqlalchemy.stream import Limits
 from rivet_postgres import pages
+from rivet_postgres import source as native
+from rivet_postgres.backend import NativePostgres
 from rivet_postgres.columns import copied_columns
+from rivet_postgres.config import PostgresConfig
 from rivet_postgres.pages import TablePages, cut, page_statements
 from rivet_postgres.stream import CopyBatches
+from servers.proxy import BlackHole, FaultProxy
 
 
 @pytest.fixture(autouse=True)
@@ -320,3 +325,54 @@ def test_several_batches_of_every_width(database):  # noqa: F811
         assert table["i"].to_pylist() == list(range(1, 301))
         assert table["s"].to_pylist() == ["x" * (i % 50) for i in range(1, 301)]
         assert table["b"].to_pylist() == [None if i % 3 == 0 else i % 3 == 1 for i in range(1, 301)]
+
+
+def test_a_silent_server_is_given_up(database):  # noqa: F811
+    with FaultProxy(database.port) as proxy:
+        proxy.inject(BlackHole(after_bytes=300_000))
+        config = PostgresConfig(url=database.through(proxy.port).url, read_timeout=1)
+        with closing(native.open_source(config, SourceContext(Path("/")))) as source:
+            query = source.table_query("items")
+            with (
+                pytest.raises(SourceUnavailable, match="said nothing for 1 s"),
+                source.read(query, batch_bytes=10_000) as stream,
+            ):
+                list(stream)
+
+
+def test_a_connection_that_the_server_ends_is_worth_a_retry(database):  # noqa: F811
+    endless = Query("SELECT generate_series(1, 100000000) AS i, repeat('x', 1000) AS s")
+    with open_source.opened(database.url) as source, source.read(endless, batch_bytes=100_000) as stream:
+        batches = iter(stream)
+        next(batches)
+        database.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'rivet' AND query LIKE 'COPY%generate_series%'"
+        )
+        with pytest.raises(SourceUnavailable):
+            for _ in batches:
+                pass
+
+
+def test_settings_of_another_session_do_not_change_the_values(database, monkeypatch):  # noqa: F811
+    """A pooler of transactions may run the read on another connection than the one that was set up."""
+    text_ = "SELECT interval '1 day 2 hours' AS i, '2026-03-04 05:06:07+00'::timestamptz AS t, 0.1::float4 AS f"
+    query = Query(text_)
+    expected = read_through(open_native, database.url, query, columns={"t": pa.string(), "f": pa.string()})
+    connect = NativePostgres.connect
+
+    def of_the_pool(self):
+        connection = connect(self)
+        connection.execute(
+            "SET TIME ZONE 'Asia/Kathmandu'; SET intervalstyle = 'iso_8601'; SET extra_float_digits = -5"
+        )
+        connection.commit()
+        return connection
+
+    monkeypatch.setattr(NativePostgres, "connect", of_the_pool)
+    found = read_through(open_native, database.url, query, columns={"t": pa.string(), "f": pa.string()})
+    assert (
+        found.to_pylist()
+        == expected.to_pylist()
+        == [{"i": "1 day 02:00:00", "t": "2026-03-04 05:06:07+00", "f": "0.1"}]
+    )

@@ -12,7 +12,7 @@ import sqlalchemy
 from sqlalchemy import event, exc
 
 from rivet_core.api import QueryError, RivetError, SourceError, SourceUnavailable, ValueRefused
-from rivet_core.api.sql import arguments, render, single_statement
+from rivet_core.api.sql import arguments, quote_name, render, single_statement
 from rivet_core.builtin.sqlalchemy.config import READ_TIMEOUT
 
 if TYPE_CHECKING:
@@ -128,9 +128,7 @@ class Backend(ABC):
 
     def quoted(self, table: TableName) -> str:
         """Return the table's name for SQL."""
-        preparer = self.engine.dialect.identifier_preparer
-        name = preparer.quote(table.table)
-        return f"{preparer.quote_schema(table.schema)}.{name}" if table.schema else name
+        return ".".join(quote_name(self.engine.dialect, name) for name in (table.schema, table.table) if name)
 
     def statement(self, query: Query) -> Statement:
         """Return what the driver executes for the query."""

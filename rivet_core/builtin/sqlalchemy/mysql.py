@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import pyarrow as pa
 from pyarrow import types as at
 
 from rivet_core.api import Check, QueryError, RivetError, SourceDenied, SourceError, SourceUnavailable
-from rivet_core.api.sql import arguments, render, wrap
+from rivet_core.api.sql import arguments, quote_name, render, wrap
 from rivet_core.builtin.sqlalchemy import text
 from rivet_core.builtin.sqlalchemy.backend import Backend, Result, silence
 from rivet_core.builtin.sqlalchemy.clock import Clock
@@ -169,7 +170,7 @@ class Mysql(Backend):
     def table_text(self, table: TableName) -> str:
         """Name the columns, for FLOAT is exact only as part of an expression: the protocol's text has six digits."""
         columns = self.fetch_all(_COLUMNS, {"schema": table.schema, "table": table.table})
-        quote = self.engine.dialect.identifier_preparer.quote_identifier
+        quote = partial(quote_name, self.engine.dialect)
         if not any(_is_float(declared) for _, declared, _ in columns):
             return super().table_text(table)
         names = [

@@ -79,10 +79,10 @@ def numbers(source: Source, chunk: Chunk) -> list[int]:
         return [n for batch in stream for n in batch.column("n").to_pylist()]
 
 
-def check(server: DatabaseServer, chunking: Chunking, query: Query | None = None) -> list[int]:
+def check(server: DatabaseServer, chunking: Chunking, query: Query | None = None, table: str = "keys") -> list[int]:
     """Read every chunk, three at a time, and return their sizes."""
     with opened(server.url) as source:
-        query = query or source.table_query("keys")
+        query = query or source.table_query(table)
         plan = plan_chunks(source, query, source.describe(query), chunking)
         with ThreadPoolExecutor(3) as threads:
             read = list(threads.map(lambda chunk: numbers(source, chunk), plan.chunks))
@@ -116,6 +116,14 @@ def test_a_key_of_two_columns(table: DatabaseServer):
 def test_a_key_that_repeats_and_is_missing(table: DatabaseServer):
     sizes = check(table, Chunking(("maybe",), size=60))
     assert sizes == [72, 72, 72, 71, 71, 71, 71]  # equal keys stay together, the missing ones are the last chunk
+
+
+def test_names_that_look_like_formats(table: DatabaseServer):
+    mark = '"' if isinstance(table, Postgres) else "`"
+    table.execute(
+        f"CREATE TABLE {mark}50% off%s{mark} AS SELECT n, n AS {mark}per%cent %(x)s{mark} FROM {mark}keys{mark}"
+    )
+    assert check(table, Chunking(("per%cent %(x)s",), size=200), table="50% off%s") == [200, 200, 100]
 
 
 @pytest.mark.parametrize("name", ["day", "moment", "instant"])
