@@ -66,10 +66,14 @@ class Wire:
 
         Raises:
             pymysql.err.OperationalError: the connection was lost.
+            TimeoutError: nothing has come for as long as PyMySQL waits.
         """
         self._make_room(wanted)
         try:
             got = self._read_into(memoryview(self._buffer)[self._end :])
+        except TimeoutError:
+            self.cut()
+            raise
         except OSError:
             got = 0
         if not got:
