@@ -109,12 +109,12 @@ def test_a_lost_connection_is_an_error_and_never_a_short_result(database, fault)
 def test_a_server_that_falls_silent_is_an_error(database):
     config = MysqlConfig(url=database.url, read_timeout=1)
     text = Query("SELECT seq, IF(seq = 15000, SLEEP(20), 0) AS s, REPEAT('x', 100) AS t FROM seq_1_to_20000")
-    with closing(native.open_source(config, SourceContext(Path("/")))) as source:
-        with (
-            pytest.raises(SourceUnavailable, match="said nothing for 1 s"),
-            source.read(text, batch_bytes=1000) as rows,
-        ):
-            list(rows)
+    with (
+        closing(native.open_source(config, SourceContext(Path("/")))) as source,
+        pytest.raises(SourceUnavailable, match="said nothing for 1 s"),
+        source.read(text, batch_bytes=1000) as stream,
+    ):
+        list(stream)
 
 
 def test_a_snapshot_survives_readers_that_leave_early(database):
