@@ -15,7 +15,7 @@ from setuptools import Extension, setup
 WANTED = os.environ.get("RIVET_POSTGRES_EXTENSION", "")
 FLAGS = os.environ.get("RIVET_POSTGRES_CFLAGS", "-O3").split()
 # Nothing is built inside the checkout, so several builds at once do not disturb each other.
-WORK = Path(tempfile.mkdtemp(prefix="rivet-postgres-"))
+WORK = Path(tempfile.mkdtemp(prefix="build-rivet-postgres-"))
 (WORK / "info").mkdir()
 atexit.register(shutil.rmtree, WORK, ignore_errors=True)
 

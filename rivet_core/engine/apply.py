@@ -12,11 +12,11 @@ from rivet_core.api.errors import Interrupted, PlanRefused, UsageError
 from rivet_core.engine import plan as resolving
 from rivet_core.engine.dataset import Reuse
 from rivet_core.engine.inputs import changes, inputs_of, settings_of
-from rivet_core.engine.position import expected_position
 from rivet_core.engine.prefix import look
 from rivet_core.engine.preview import RUN_ID, planned_destination, shown_prefix, success_of
 from rivet_core.engine.result import timestamp
 from rivet_core.engine.run import ExportRun, RunOptions
+from rivet_core.engine.selecting.position import expected_position
 from rivet_core.engine.store import open_store
 from rivet_core.state import open_state
 

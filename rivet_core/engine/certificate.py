@@ -18,13 +18,13 @@ from rivet_core.contract.manifest import (
     Writer,
 )
 from rivet_core.contract.types import schema_fingerprint
-from rivet_core.engine.drift import columns_of
+from rivet_core.engine.gates.drift import columns_of
 
 if TYPE_CHECKING:
     from rivet_core.api.source import SourceSchema, TableName
     from rivet_core.config import ExportConfig
-    from rivet_core.engine.chunks import ChunkPlan
-    from rivet_core.engine.selection import Selection
+    from rivet_core.engine.selecting.chunks import ChunkPlan
+    from rivet_core.engine.selecting.selection import Selection
     from rivet_core.state import PartRow
 
 #: ``snapshot``: all parts show one instant; ``per_chunk``: each the time of its reading; ``mixed``: a resumed snapshot.

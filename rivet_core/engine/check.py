@@ -17,17 +17,17 @@ from rivet_core.api.destination import Check
 from rivet_core.api.errors import QueryError, RivetError, TypeMappingError, as_rivet_error
 from rivet_core.contract.types import parse_type, type_name
 from rivet_core.engine import plan
-from rivet_core.engine.axis import find_column
-from rivet_core.engine.chunks import MAX_CHUNKS, key_of
-from rivet_core.engine.incremental import delivery_key, plan_increment
-from rivet_core.engine.indexes import Indexes, indexes_of
-from rivet_core.engine.memory import MemoryPlan
-from rivet_core.engine.pace import Pace, measure_pace
-from rivet_core.engine.position import Position
-from rivet_core.engine.quality import check_columns
-from rivet_core.engine.rows import dataset_columns
-from rivet_core.engine.skew import KeyLooks, Skew
-from rivet_core.engine.time_window import plan_window
+from rivet_core.engine.gates.quality import check_columns
+from rivet_core.engine.looking.indexes import Indexes, indexes_of
+from rivet_core.engine.looking.pace import Pace, measure_pace
+from rivet_core.engine.looking.skew import KeyLooks, Skew
+from rivet_core.engine.selecting.axis import find_column
+from rivet_core.engine.selecting.chunks import MAX_CHUNKS, key_of
+from rivet_core.engine.selecting.incremental import delivery_key, plan_increment
+from rivet_core.engine.selecting.position import Position
+from rivet_core.engine.selecting.time_window import plan_window
+from rivet_core.engine.writing.memory import MemoryPlan
+from rivet_core.engine.writing.rows import dataset_columns
 
 if TYPE_CHECKING:
     from rivet_core.api.source import Query, Source, SourceSchema

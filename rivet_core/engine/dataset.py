@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 from rivet_core.engine import plan
 from rivet_core.engine.certificate import Consistency, build_manifest
-from rivet_core.engine.drift import columns_of, columns_to_json, compare, describe, earlier_columns, refuse_drift
-from rivet_core.engine.earlier import recall
-from rivet_core.engine.extract import PartTarget
+from rivet_core.engine.gates.drift import columns_of, columns_to_json, compare, describe, earlier_columns, refuse_drift
+from rivet_core.engine.gates.quality import Gates, refuse_failed
 from rivet_core.engine.inputs import inputs_of
-from rivet_core.engine.memory import MemoryPlan
-from rivet_core.engine.modes import select
-from rivet_core.engine.position import Position
-from rivet_core.engine.quality import Gates, refuse_failed
-from rivet_core.engine.recording import StateJournal
-from rivet_core.engine.rows import RowSteps, dataset_columns
-from rivet_core.engine.view import open_view
-from rivet_core.engine.workers import extract_all
+from rivet_core.engine.selecting.earlier import recall
+from rivet_core.engine.selecting.modes import select
+from rivet_core.engine.selecting.position import Position
+from rivet_core.engine.selecting.view import open_view
+from rivet_core.engine.writing.extract import PartTarget
+from rivet_core.engine.writing.memory import MemoryPlan
+from rivet_core.engine.writing.recording import StateJournal
+from rivet_core.engine.writing.rows import RowSteps, dataset_columns
+from rivet_core.engine.writing.workers import extract_all
 from rivet_core.state import ChunkRow
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from rivet_core.api.source import Query, Source, SourceSchema
     from rivet_core.config import Config, ExportConfig
     from rivet_core.contract.manifest import Manifest
-    from rivet_core.engine.chunks import Bounds, ChunkPlan
     from rivet_core.engine.counters import Counters
     from rivet_core.engine.journal import Journal
     from rivet_core.engine.prefix import PrefixView
     from rivet_core.engine.result import RunResult
+    from rivet_core.engine.selecting.chunks import Bounds, ChunkPlan
     from rivet_core.engine.store import CheckedDestination
     from rivet_core.plugins import Registry
     from rivet_core.state import Lease, PartRow, StateStore

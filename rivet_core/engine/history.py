@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from rivet_core.api.errors import UsageError
 from rivet_core.config.problems import did_you_mean
 from rivet_core.contract.key_text import to_text
-from rivet_core.engine.chunks import Bounds
 from rivet_core.engine.result import timestamp
+from rivet_core.engine.selecting.chunks import Bounds
 from rivet_core.state import read_state
 
 if TYPE_CHECKING:

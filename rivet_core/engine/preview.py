@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Final
 from rivet_core.config.placeholders import placeholders_in
 from rivet_core.engine import plan
 from rivet_core.engine.counters import Counters
-from rivet_core.engine.drift import columns_of, compare, earlier_columns, refuse_drift
+from rivet_core.engine.gates.drift import columns_of, compare, earlier_columns, refuse_drift
 from rivet_core.engine.inputs import inputs_of, settings_of
-from rivet_core.engine.modes import select
-from rivet_core.engine.position import Position, expected_position
+from rivet_core.engine.looking.sample import take_sample
 from rivet_core.engine.prefix import look
-from rivet_core.engine.ranges import count_all
-from rivet_core.engine.rows import RowSteps, dataset_columns
-from rivet_core.engine.sample import take_sample
 from rivet_core.engine.sealed_plan import PlannedChunk, PlannedExport, PublishedDataset, RowsFrom
+from rivet_core.engine.selecting.modes import select
+from rivet_core.engine.selecting.position import Position, expected_position
+from rivet_core.engine.selecting.ranges import count_all
+from rivet_core.engine.selecting.view import open_view
 from rivet_core.engine.store import open_store
-from rivet_core.engine.view import open_view
+from rivet_core.engine.writing.rows import RowSteps, dataset_columns
 from rivet_core.state import read_state
 
 if TYPE_CHECKING:
     from rivet_core.api.source import Query, Source
     from rivet_core.config import Config, DestinationChoice, ExportConfig
     from rivet_core.contract.manifest import Manifest
-    from rivet_core.engine.chunks import ChunkPlan
     from rivet_core.engine.prefix import PrefixView
+    from rivet_core.engine.selecting.chunks import ChunkPlan
     from rivet_core.plugins import Registry
 
 logger = logging.getLogger(__name__)

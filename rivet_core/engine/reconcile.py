@@ -20,10 +20,10 @@ from rivet_core.contract.partitions import Partition, partitions
 from rivet_core.contract.reconciliation import KeyExamples, PartitionReport, ReconcileReport, Result, overall
 from rivet_core.contract.verdict import Verdict, judge
 from rivet_core.engine import plan
-from rivet_core.engine.content import ContentComparison, UnreadablePart, compare_columns
+from rivet_core.engine.comparing.content import ContentComparison, UnreadablePart, compare_columns
 from rivet_core.engine.prefix import look, read_success
 from rivet_core.engine.proof import prove_part
-from rivet_core.engine.ranges import Ranges, count_all
+from rivet_core.engine.selecting.ranges import Ranges, count_all
 from rivet_core.engine.store import open_store
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rivet_core.api.source import Query, Source, SourceSchema
     from rivet_core.config import Config, ExportConfig
     from rivet_core.contract.manifest import Manifest, Part
-    from rivet_core.engine.netting import Differences
+    from rivet_core.engine.comparing.netting import Differences
     from rivet_core.engine.plan import PrefixChoice
     from rivet_core.engine.prefix import PrefixView
     from rivet_core.plugins import Registry

@@ -13,9 +13,9 @@ from rivet_core.api.errors import SafetyError
 from rivet_core.contract import keys
 from rivet_core.contract.decide import Decision, decide
 from rivet_core.contract.manifest import Part
-from rivet_core.engine.chunks import Bounds
 from rivet_core.engine.dataset import Reuse
 from rivet_core.engine.proof import compare_part
+from rivet_core.engine.selecting.chunks import Bounds
 
 if TYPE_CHECKING:
     from rivet_core.api.destination import Destination

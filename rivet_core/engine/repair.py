@@ -18,15 +18,15 @@ from rivet_core.contract import keys
 from rivet_core.contract.partitions import Partition, partitions
 from rivet_core.contract.types import schema_fingerprint
 from rivet_core.engine import plan
-from rivet_core.engine.chunks import key_columns
 from rivet_core.engine.dataset import Reuse
 from rivet_core.engine.inputs import changes, inputs_of
 from rivet_core.engine.prefix import look
-from rivet_core.engine.ranges import Ranges
 from rivet_core.engine.reconcile import certified_dataset, damaged_parts, manifest_fingerprint, reconcile_export
-from rivet_core.engine.rows import RowSteps
 from rivet_core.engine.run import ExportRun, RunOptions
+from rivet_core.engine.selecting.chunks import key_columns
+from rivet_core.engine.selecting.ranges import Ranges
 from rivet_core.engine.store import open_store
+from rivet_core.engine.writing.rows import RowSteps
 from rivet_core.state import PartRow, open_state
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from rivet_core.config import Config, DestinationChoice, ExportConfig
     from rivet_core.contract.manifest import KeyRange, Manifest, Part
     from rivet_core.contract.reconciliation import ReconcileReport
-    from rivet_core.engine.chunks import Bounds
     from rivet_core.engine.plan import PrefixChoice
     from rivet_core.engine.prefix import PrefixView
     from rivet_core.engine.result import RunResult
     from rivet_core.engine.run import Watch
+    from rivet_core.engine.selecting.chunks import Bounds
     from rivet_core.plugins import Registry
     from rivet_core.state import StateStore
 

@@ -19,17 +19,17 @@ from rivet_core.engine.counters import Counters
 from rivet_core.engine.dataset import Job, Reuse, export_rows
 from rivet_core.engine.inputs import inputs_of, refuse_changed_inputs
 from rivet_core.engine.journal import Journal
-from rivet_core.engine.memory import MemoryPlan
-from rivet_core.engine.position import Position, cursor_of, find_position, has_own_prefixes, new_rows
 from rivet_core.engine.prefix import look
 from rivet_core.engine.publish import Baseline, Publisher
 from rivet_core.engine.reconcile import count_dataset
 from rivet_core.engine.recover import Recovery, find_unfinished, recover, refuse_published
 from rivet_core.engine.result import ErrorReport, RunResult, error_report, timestamp
+from rivet_core.engine.selecting.position import Position, cursor_of, find_position, has_own_prefixes, new_rows
 from rivet_core.engine.store import open_store
 from rivet_core.engine.stream import run_stream
 from rivet_core.engine.tidy import TidyPlan, plan_tidying, tidy
 from rivet_core.engine.verify import verify_store
+from rivet_core.engine.writing.memory import MemoryPlan
 from rivet_core.state import RunStart, open_state
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from rivet_core import __version__
 from rivet_core.api.errors import PlanRefused, UsageError
 from rivet_core.api.secret import redact_values
 from rivet_core.contract.manifest import WRITER_NAME, Column, Writer
-from rivet_core.engine.chunks import MAX_CHUNKS, Bounds
 from rivet_core.engine.result import timestamp, write_text
+from rivet_core.engine.selecting.chunks import MAX_CHUNKS, Bounds
 
 if TYPE_CHECKING:
     from pathlib import Path

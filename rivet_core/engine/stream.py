@@ -14,12 +14,12 @@ from rivet_core.api.errors import UsageError
 from rivet_core.contract import keys
 from rivet_core.engine import plan
 from rivet_core.engine.counters import Counters
-from rivet_core.engine.memory import MemoryPlan
 from rivet_core.engine.result import RunResult, error_report, timestamp
-from rivet_core.engine.rows import RowSteps
+from rivet_core.engine.selecting.time_window import plan_window
 from rivet_core.engine.store import open_stream
-from rivet_core.engine.time_window import plan_window
-from rivet_core.engine.upload import Sink, buffered
+from rivet_core.engine.writing.memory import MemoryPlan
+from rivet_core.engine.writing.rows import RowSteps
+from rivet_core.engine.writing.upload import Sink, buffered
 
 if TYPE_CHECKING:
     from rivet_core.config import Config, ExportConfig

@@ -6,9 +6,9 @@ import pytest
 
 from integration.source.open_source import opened
 from rivet_core.api import SourceError, TableName
-from rivet_core.engine.indexes import indexes_of
-from rivet_core.engine.pace import measure_pace
-from rivet_core.engine.skew import KeyLooks
+from rivet_core.engine.looking.indexes import indexes_of
+from rivet_core.engine.looking.pace import measure_pace
+from rivet_core.engine.looking.skew import KeyLooks
 from servers.mariadb import Mariadb
 from servers.postgres import Postgres
 

@@ -10,7 +10,7 @@ import pytest
 from integration.source.open_source import BATCH_BYTES, opened
 from rivet_core.api import Query, Source
 from rivet_core.config import Chunking
-from rivet_core.engine.chunks import Chunk, plan_chunks
+from rivet_core.engine.selecting.chunks import Chunk, plan_chunks
 from servers.database import DatabaseServer
 from servers.mariadb import Mariadb
 from servers.postgres import Postgres

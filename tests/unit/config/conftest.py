@@ -40,7 +40,7 @@ class DatabaseConfig(BaseModel):
 
     @model_validator(mode="after")
     def _one_way(self) -> DatabaseConfig:
-        if self.url is not None and "nonsense" in self.url:
+        if self.url is not None and "gobbledygook" in self.url:
             raise ValueError(f"cannot understand {self.url}")
         if self.host == "refused":
             raise ConfigError("a remote database needs TLS", hint="or write tls: {mode: disable}")

@@ -45,7 +45,7 @@ def test_a_configuration_with_everything_installed(tmp_path, installed):
     path.write_text(TEXT)
     config = load(path, installed, {})
     orders, recent = config.exports
-    assert (config.source.spec.type, config.source.model.dialect) == ("sqlalchemy", "postgresql")
+    assert (config.source.spec.type, config.source.model.dialect) == ("postgres", "postgresql")
     assert orders.columns == {"amount": pa.decimal128(18, 2)}
     assert orders.destination.with_prefix("x").model.path == "x"
     assert recent.format.model.compression == "none"
@@ -55,7 +55,7 @@ def test_a_configuration_with_everything_installed(tmp_path, installed):
     ("old", "new", "field"),
     [
         ("url_env: DATABASE_URL", "user: reader", "source"),
-        ("url_env: DATABASE_URL", "url: nonsense", "source.url"),
+        ("url_env: DATABASE_URL", "url: gobbledygook", "source.url"),
         ("compression: zstd", "compression: brotli", "exports[0].compression"),
         ('delimiter: ";"', 'delimiter: ";;"', "exports[1].format.delimiter"),
         ("type: stdout", "type: stdout, path: x", "exports[1].destination.path"),

@@ -13,13 +13,13 @@ from rivet_core.builtin.parquet import ParquetConfig, ParquetFormat
 from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
 from rivet_core.builtin.sqlalchemy.source import open_source
 from rivet_core.config.sections import QualitySection
-from rivet_core.engine.chunks import Bounds, Chunk
 from rivet_core.engine.counters import Counters
-from rivet_core.engine.extract import PartTarget
-from rivet_core.engine.memory import MemoryPlan
-from rivet_core.engine.quality import Gates
-from rivet_core.engine.rows import RowSteps
-from rivet_core.engine.workers import extract_all
+from rivet_core.engine.gates.quality import Gates
+from rivet_core.engine.selecting.chunks import Bounds, Chunk
+from rivet_core.engine.writing.extract import PartTarget
+from rivet_core.engine.writing.memory import MemoryPlan
+from rivet_core.engine.writing.rows import RowSteps
+from rivet_core.engine.writing.workers import extract_all
 from rivet_core.state import PartRow
 from rivet_local.destination import LocalDestination
 

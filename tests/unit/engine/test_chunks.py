@@ -15,7 +15,7 @@ from rivet_core.api import Query, QueryError, SourceContext
 from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource, open_source
 from rivet_core.config import Chunking
-from rivet_core.engine.chunks import ChunkPlan, plan_chunks
+from rivet_core.engine.selecting.chunks import ChunkPlan, plan_chunks
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 5)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4)

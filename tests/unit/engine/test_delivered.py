@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rivet_core.api import QueryError, SafetyError
-from rivet_core.engine.delivered import Delivered
+from rivet_core.engine.selecting.delivered import Delivered
 
 #: A type, and few values of it that are close to each other or at the ends.
 TYPES: list[tuple[pa.DataType, list[Any]]] = [

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rivet_core.api import StorageFull
-from rivet_core.engine.distinct import KeySet, SpillFile, is_comparable, keys_of
+from rivet_core.engine.gates.distinct import KeySet, SpillFile, is_comparable, keys_of
 
 SMALL = 4096
 

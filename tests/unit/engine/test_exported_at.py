@@ -15,7 +15,7 @@ from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.cli.main import main
 from rivet_core.contract.manifest import decode
 from rivet_core.contract.types import schema_fingerprint
-from rivet_core.engine.rows import EXPORTED_AT
+from rivet_core.engine.writing.rows import EXPORTED_AT
 from unit.engine.shop import Shop
 
 EXPORT = "{name: orders, table: orders, %s, destination: {type: local, path: out}}"

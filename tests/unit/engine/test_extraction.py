@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rivet_core.api import StorageFull, Transient
-from rivet_core.engine.memory import MemoryPlan
-from rivet_core.engine.upload import BUFFER_BYTES, QUEUE_PIECES
+from rivet_core.engine.writing.memory import MemoryPlan
+from rivet_core.engine.writing.upload import BUFFER_BYTES, QUEUE_PIECES
 from rivet_local.objects import LocalWriter
 from unit.engine.shop import Shop
 

@@ -13,7 +13,7 @@ import pytest
 import xxhash
 
 from rivet_core.api import ObjectInfo, ObjectWriter, StorageFull
-from rivet_core.engine.upload import BUFFER_BYTES, QUEUE_PIECES, HashingSink, buffered
+from rivet_core.engine.writing.upload import BUFFER_BYTES, QUEUE_PIECES, HashingSink, buffered
 
 
 class Collector(ObjectWriter):

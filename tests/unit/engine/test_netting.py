@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from xxhash import xxh3_128_digest
 
-from rivet_core.engine.netting import Netting
+from rivet_core.engine.comparing.netting import Netting
 
 ROWS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2)), max_size=120)
 

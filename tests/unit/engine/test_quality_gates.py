@@ -22,8 +22,8 @@ from rivet_core.builtin.parquet import ParquetConfig, ParquetFormat
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.cli.main import main
 from rivet_core.config.sections import QualitySection
-from rivet_core.engine import distinct
-from rivet_core.engine.quality import Gates
+from rivet_core.engine.gates import distinct
+from rivet_core.engine.gates.quality import Gates
 from rivet_core.engine.result import RunResult
 from rivet_core.state import PartRow
 from rivet_local.destination import LocalDestination
@@ -274,8 +274,8 @@ def test_nothing_is_left_in_the_directory_for_temporary_files(
 
     monkeypatch.setattr(distinct.SpillFile, "append", appending)
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    monkeypatch.setattr("rivet_core.engine.quality._MIN_LIMIT_BYTES", 1000)
-    monkeypatch.setattr("rivet_core.engine.quality._BUDGET_SHARE", 10**9)
+    monkeypatch.setattr("rivet_core.engine.gates.quality._MIN_LIMIT_BYTES", 1000)
+    monkeypatch.setattr("rivet_core.engine.gates.quality._BUDGET_SHARE", 10**9)
     configure(shop, more=CHUNKED)
     assert measures(shop.publish()) == PASSED
     assert written

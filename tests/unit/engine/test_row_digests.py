@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rivet_core.engine.row_digests import key_digests, row_digests
+from rivet_core.engine.comparing.row_digests import key_digests, row_digests
 
 TEXTS = st.none() | st.text("0:-1a", max_size=4)
 ROWS = st.lists(st.tuples(TEXTS, TEXTS, st.none() | st.integers(-2, 2)), min_size=1, max_size=30)

@@ -12,7 +12,7 @@ from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.cli.main import main
 from rivet_core.contract.fingerprint import fingerprint
 from rivet_core.contract.manifest import Column
-from rivet_core.engine.drift import compare, describe
+from rivet_core.engine.gates.drift import compare, describe
 from rivet_core.engine.result import RunResult
 from unit.engine.shop import Shop
 

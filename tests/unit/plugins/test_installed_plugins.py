@@ -195,7 +195,7 @@ def test_the_undisputed_types_of_a_plugin_in_conflict_stay(installed):
 def test_an_installed_source_wins_over_the_built_in_fallback(installed):
     result = installed.run("""
         from rivet_core.plugins import discover
-        registry = discover()
+        registry = discover({"RIVET_PLUGINS": "native"})
         for type in ("mysql", "mariadb", "sqlalchemy"):
             print(type, registry.source(type).summary.split()[0], registry.source_dialect(type))
     """)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rivet_core.api.format import Format
     from rivet_core.api.source import Query, Source
-    from rivet_core.engine.rows import RowSteps
+    from rivet_core.engine.writing.rows import RowSteps
 
 # Arrow bytes: enough for dictionaries and codecs to show what they are worth, and read in an instant.
 _SAMPLE_BYTES: Final = 1_000_000

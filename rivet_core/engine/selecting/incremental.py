@@ -14,15 +14,15 @@ from rivet_core.api.errors import QueryError, SafetyError
 from rivet_core.contract.key_text import KeyValue, from_text, kind_of, to_text
 from rivet_core.contract.manifest import Extraction
 from rivet_core.contract.types import type_name
-from rivet_core.engine.axis import Axis, find_column
-from rivet_core.engine.chunks import Bounds, Chunk, ChunkPlan
-from rivet_core.engine.selection import Selection, Window
+from rivet_core.engine.selecting.axis import Axis, find_column
+from rivet_core.engine.selecting.chunks import Bounds, Chunk, ChunkPlan
+from rivet_core.engine.selecting.selection import Selection, Window
 
 if TYPE_CHECKING:
     from rivet_core.api.source import Query, Source, SourceSchema
     from rivet_core.config import Incremental
     from rivet_core.contract.manifest import Manifest
-    from rivet_core.engine.position import Position
+    from rivet_core.engine.selecting.position import Position
 
 
 def plan_increment(

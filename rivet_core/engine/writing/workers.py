@@ -7,12 +7,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from rivet_core.engine.extract import PartNumbers, Stopped, extract_chunk, write_empty_part
+from rivet_core.engine.writing.extract import PartNumbers, Stopped, extract_chunk, write_empty_part
 
 if TYPE_CHECKING:
     from rivet_core.api.source import Source
-    from rivet_core.engine.chunks import Chunk
-    from rivet_core.engine.extract import PartTarget
+    from rivet_core.engine.selecting.chunks import Chunk
+    from rivet_core.engine.writing.extract import PartTarget
     from rivet_core.state import PartRow
 
 

@@ -15,7 +15,7 @@ from rivet_core.contract import keys
 from rivet_core.engine import tries
 from rivet_core.engine.counters import Counters
 from rivet_core.engine.store import commit_writer
-from rivet_core.engine.upload import HashingSink, buffered
+from rivet_core.engine.writing.upload import HashingSink, buffered
 from rivet_core.state import PartRow
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from rivet_core.api.destination import Destination
     from rivet_core.api.format import Format
     from rivet_core.api.source import BatchStream, Source
-    from rivet_core.engine.chunks import Chunk
-    from rivet_core.engine.memory import MemoryPlan
-    from rivet_core.engine.quality import Gates
-    from rivet_core.engine.rows import RowSteps
+    from rivet_core.engine.gates.quality import Gates
+    from rivet_core.engine.selecting.chunks import Chunk
+    from rivet_core.engine.writing.memory import MemoryPlan
+    from rivet_core.engine.writing.rows import RowSteps
 
 #: Tries at a chunk whose parts the destination does not take.
 _ATTEMPTS = 5

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import IO, Final
 
 from rivet_core.api.errors import StorageFull
-from rivet_core.engine.row_digests import DIGEST_BYTES
+from rivet_core.engine.comparing.row_digests import DIGEST_BYTES
 
 #: Records that are held in memory, at about 200 bytes each.
 MOST_RECORDS: Final = 200_000

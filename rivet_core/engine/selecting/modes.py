@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from rivet_core.contract.key_text import to_text
 from rivet_core.contract.manifest import Extraction
 from rivet_core.contract.types import type_name
-from rivet_core.engine.chunks import plan_chunks, restore_chunks, whole
-from rivet_core.engine.incremental import plan_increment
-from rivet_core.engine.selection import Selection
-from rivet_core.engine.time_window import plan_window
+from rivet_core.engine.selecting.chunks import plan_chunks, restore_chunks, whole
+from rivet_core.engine.selecting.incremental import plan_increment
+from rivet_core.engine.selecting.selection import Selection
+from rivet_core.engine.selecting.time_window import plan_window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from rivet_core.api.source import Query, Source, SourceSchema
     from rivet_core.config import ExportConfig
-    from rivet_core.engine.chunks import Bounds, ChunkPlan
-    from rivet_core.engine.position import Position
+    from rivet_core.engine.selecting.chunks import Bounds, ChunkPlan
+    from rivet_core.engine.selecting.position import Position
 
 
 def select(

@@ -11,7 +11,7 @@ from pyarrow import types as at
 from xxhash import xxh3_128_digest
 
 from rivet_core.contract.types import normalise_type
-from rivet_core.engine.distinct import plain
+from rivet_core.engine.gates.distinct import plain
 
 #: Bytes of one digest.
 DIGEST_BYTES: Final = 16

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from rivet_core.api.errors import ConfigError, QualityFailed
 from rivet_core.contract.types import normalise_type, type_name
-from rivet_core.engine.distinct import WORKING_FACTOR, KeySet, SpillFile, is_comparable, keys_of, plain
+from rivet_core.engine.gates.distinct import WORKING_FACTOR, KeySet, SpillFile, is_comparable, keys_of, plain
 
 if TYPE_CHECKING:
     from rivet_core.api.destination import Destination

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rivet_core.contract.key_text import KeyValue
     from rivet_core.contract.manifest import Extraction
-    from rivet_core.engine.axis import Axis
-    from rivet_core.engine.chunks import ChunkPlan
+    from rivet_core.engine.selecting.axis import Axis
+    from rivet_core.engine.selecting.chunks import ChunkPlan
 
 
 @dataclass(frozen=True)

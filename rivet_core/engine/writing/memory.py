@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rivet_core.engine.upload import BUFFER_BYTES, QUEUE_PIECES
+from rivet_core.engine.writing.upload import BUFFER_BYTES, QUEUE_PIECES
 
 # What a process needs before the first row: interpreter, pyarrow, SQLAlchemy, pydantic (measured 85 to 115 MB).
 _BASE_BYTES = 110_000_000

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rivet_core.engine.chunks import Bounds
+from rivet_core.engine.selecting.chunks import Bounds
 
 if TYPE_CHECKING:
     from rivet_core.api.errors import RivetError
-    from rivet_core.engine.chunks import Chunk
     from rivet_core.engine.journal import Journal
+    from rivet_core.engine.selecting.chunks import Chunk
     from rivet_core.state import Lease, PartRow, StateStore
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from rivet_core.contract.key_text import from_text, kind_of
 from rivet_core.engine import plan
-from rivet_core.engine.delivered import Delivered
-from rivet_core.engine.position import is_dataset_of
 from rivet_core.engine.prefix import look
+from rivet_core.engine.selecting.delivered import Delivered
+from rivet_core.engine.selecting.position import is_dataset_of
 from rivet_core.engine.store import open_store
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rivet_core.api.source import SourceSchema
     from rivet_core.contract.key_text import KeyValue
     from rivet_core.contract.manifest import Manifest, Part
-    from rivet_core.engine.axis import Axis
     from rivet_core.engine.dataset import Job
-    from rivet_core.engine.selection import Window
+    from rivet_core.engine.selecting.axis import Axis
+    from rivet_core.engine.selecting.selection import Window
 
 # Those whose prefixes are looked at end with the first that has nothing of the window.
 _MOST_RUNS: Final = 10_000

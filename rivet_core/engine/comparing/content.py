@@ -13,9 +13,9 @@ from rivet_core.api.errors import FormatError, ManifestInvalid, NotFound
 from rivet_core.contract.key_text import to_text
 from rivet_core.contract.reconciliation import KeyExamples
 from rivet_core.contract.types import type_name
-from rivet_core.engine.netting import Differences, Netting
-from rivet_core.engine.row_digests import key_digests, row_digests
-from rivet_core.engine.rows import EXPORTED_AT
+from rivet_core.engine.comparing.netting import Differences, Netting
+from rivet_core.engine.comparing.row_digests import key_digests, row_digests
+from rivet_core.engine.writing.rows import EXPORTED_AT
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,9 +11,9 @@ from rivet_core.api.errors import QueryError
 from rivet_core.contract.key_text import KeyValue, to_text
 from rivet_core.contract.manifest import Extraction
 from rivet_core.contract.types import type_name
-from rivet_core.engine.axis import Axis, find_column
-from rivet_core.engine.chunks import Bounds, Chunk, ChunkPlan
-from rivet_core.engine.selection import Selection
+from rivet_core.engine.selecting.axis import Axis, find_column
+from rivet_core.engine.selecting.chunks import Bounds, Chunk, ChunkPlan
+from rivet_core.engine.selecting.selection import Selection
 
 if TYPE_CHECKING:
     from rivet_core.api.source import Query, Source, SourceColumn, SourceSchema

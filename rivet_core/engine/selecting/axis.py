@@ -16,7 +16,7 @@ from rivet_core.contract.key_text import KeyValue, kind_of
 
 if TYPE_CHECKING:
     from rivet_core.api.source import Source, SourceColumn, SourceSchema
-    from rivet_core.engine.chunks import Bounds
+    from rivet_core.engine.selecting.chunks import Bounds
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Compares rows of two sides in bounded memory."""

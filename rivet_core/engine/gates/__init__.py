@@ -1,0 +1,1 @@
+"""What rows and columns must be before they are published."""

@@ -1,0 +1,1 @@
+"""Which rows a run reads: modes, windows, chunks, and what was delivered before."""
