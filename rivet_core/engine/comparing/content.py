@@ -7,14 +7,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import sqlalchemy
-
 from rivet_core.api.errors import FormatError, ManifestInvalid, NotFound
 from rivet_core.contract.key_text import to_text
 from rivet_core.contract.reconciliation import KeyExamples
 from rivet_core.contract.types import type_name
 from rivet_core.engine.comparing.netting import Differences, Netting
 from rivet_core.engine.comparing.row_digests import key_digests, row_digests
+from rivet_core.engine.selecting.keys import primary_key
 from rivet_core.engine.writing.rows import EXPORTED_AT
 
 if TYPE_CHECKING:
@@ -68,17 +67,10 @@ def compare_columns(
         if name in now and now[name] != then[name]
     ]
     names = tuple(name for name in now if then.get(name) == now[name])
-    candidates = (_primary_key(source, query), tuple(key))
+    candidates = (primary_key(source, query), tuple(key))
     return Columns(
         names, next((found for found in candidates if found and set(found) <= set(names)), ()), tuple(differences)
     )
-
-
-def _primary_key(source: Source, query: Query) -> tuple[str, ...]:
-    if query.table is None:
-        return ()
-    inspector = sqlalchemy.inspect(source.engine)
-    return tuple(inspector.get_pk_constraint(query.table.table, schema=query.table.schema)["constrained_columns"])
 
 
 @dataclass(frozen=True)

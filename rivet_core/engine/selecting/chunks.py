@@ -16,13 +16,13 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
-import sqlalchemy
 
 from rivet_core.api.errors import QueryError
 from rivet_core.api.source import Query
 from rivet_core.api.sql import quote_name, single_statement, wrap
 from rivet_core.contract.key_text import KeyValue, from_text, kind_of, to_text
 from rivet_core.contract.manifest import KeyRange
+from rivet_core.engine.selecting.keys import primary_key
 
 if TYPE_CHECKING:
     from rivet_core.api.source import Source, SourceSchema
@@ -156,20 +156,13 @@ def key_columns(source: Source, query: Query, chunking: Chunking) -> tuple[str, 
     Raises:
         QueryError: there is none.
     """
-    return chunking.columns or _primary_key(source, query)
-
-
-def _primary_key(source: Source, query: Query) -> tuple[str, ...]:
-    columns: Sequence[str] = ()
-    if query.table is not None:
-        inspector = sqlalchemy.inspect(source.engine)
-        columns = inspector.get_pk_constraint(query.table.table, schema=query.table.schema)["constrained_columns"]
+    columns = chunking.columns or primary_key(source, query)
     if not columns:
         raise QueryError(
             f"{query.table or 'a query'} has no primary key to cut chunks by",
             hint="name the column with chunk_column, best one with an index",
         )
-    return tuple(columns)
+    return columns
 
 
 def _check_key(columns: Sequence[str], schema: SourceSchema) -> bool:
@@ -199,7 +192,7 @@ def key_of(source: Source, query: Query, schema: SourceSchema, chunking: Chunkin
     Raises:
         QueryError: there is no such key, or it cannot bound chunks.
     """
-    columns = chunking.columns or _primary_key(source, query)
+    columns = key_columns(source, query, chunking)
     return columns, _check_key(columns, schema)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import sqlalchemy
 
 from rivet_core.api.errors import QueryError, SafetyError
 from rivet_core.contract.key_text import KeyValue, from_text, kind_of, to_text
@@ -16,6 +14,7 @@ from rivet_core.contract.manifest import Extraction
 from rivet_core.contract.types import type_name
 from rivet_core.engine.selecting.axis import Axis, find_column
 from rivet_core.engine.selecting.chunks import Bounds, Chunk, ChunkPlan
+from rivet_core.engine.selecting.keys import primary_key
 from rivet_core.engine.selecting.selection import Selection, Window
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def delivery_key(source: Source, query: Query, schema: SourceSchema, settings: I
     Raises:
         QueryError: there is none, or rows cannot be told apart by it.
     """
-    return _check_key(settings.key or _primary_key(source, query), schema)
+    return _check_key(_key(source, query, settings), schema)
 
 
 def _first_cursor(axis: Axis, bounds: Bounds, before: Manifest | None) -> str | None:
@@ -82,17 +81,14 @@ def _first_cursor(axis: Axis, bounds: Bounds, before: Manifest | None) -> str | 
     return None if first is None else to_text(first)
 
 
-def _primary_key(source: Source, query: Query) -> tuple[str, ...]:
-    columns: Sequence[str] = ()
-    if query.table is not None:
-        inspector = sqlalchemy.inspect(source.engine)
-        columns = inspector.get_pk_constraint(query.table.table, schema=query.table.schema)["constrained_columns"]
+def _key(source: Source, query: Query, settings: Incremental) -> tuple[str, ...]:
+    columns = settings.key or primary_key(source, query)
     if not columns:
         raise QueryError(
             f"{query.table or 'a query'} has no primary key to tell rows apart by",
             hint="name the columns that are unique together with key",
         )
-    return tuple(columns)
+    return columns
 
 
 def _check_key(key: tuple[str, ...], schema: SourceSchema) -> tuple[str, ...]:
