@@ -143,7 +143,7 @@ def render_results(results: list[RunResult], text: TextOutput) -> None:
 def _render_statements(result: RunResult, text: TextOutput) -> None:
     from rivet_core.cli.progress import format_duration
 
-    if result.longest_statement_seconds is not None:
+    if result.longest_statement_seconds is not None and result.error is None:
         text.line(f"  longest statement: {format_duration(result.longest_statement_seconds)}", "faint")
 
 

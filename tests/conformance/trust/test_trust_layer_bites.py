@@ -152,7 +152,7 @@ def test_the_trust_layer_names_the_invariant_that_breaks(
     assert len(story.splitlines()) < 8, story
 
 
-@pytest.mark.parametrize("breakage", [cut_on_move, manifest_written_at_close])
+@pytest.mark.parametrize("breakage", [cut_on_move, list_without_the_last])
 def test_the_trust_machine_finds_a_short_scenario(
     monkeypatch: pytest.MonkeyPatch, workbench: Workbench, breakage: Callable[[pytest.MonkeyPatch], None]
 ) -> None:

@@ -268,7 +268,7 @@ def test_a_transaction_that_idles_too_long_names_the_setting(
         return write(self, data)
 
     monkeypatch.setattr(LocalWriter, "write", slow)
-    monkeypatch.setattr(tries, "ATTEMPTS", 2)
+    monkeypatch.setattr(tries, "ATTEMPTS", 1)
     server = postgres_bank.server
     server.execute(
         "INSERT INTO accounts SELECT 9000000 + i, 1, repeat(md5(i::text), 6) FROM generate_series(1, 60000) i"
@@ -282,7 +282,7 @@ def test_a_transaction_that_idles_too_long_names_the_setting(
     result = postgres_bank.run()
     assert result.error is not None
     assert "idle_in_transaction_session_timeout" in result.error.hint, result.error
-    assert waits == [1]
+    assert waits == []
 
 
 def test_the_longest_statement_is_reported(bank: Bank) -> None:

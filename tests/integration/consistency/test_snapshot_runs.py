@@ -223,8 +223,8 @@ def test_rows_cannot_vanish_from_the_view(postgres_bank: Bank, monkeypatch: pyte
 def test_several_workers_need_the_grant_for_the_lock(mariadb_bank: Bank) -> None:
     server = mariadb_bank.server
     user = f"reader_{server.database[-6:]}"
-    server.execute(f"CREATE USER {user}@'%' IDENTIFIED BY 'secret'", f"GRANT SELECT ON *.* TO {user}@'%'")
-    url = replace(server, user=user, password="secret").url
+    server.execute(f"CREATE USER {user}@'%' IDENTIFIED BY 'q4Zr9tWe'", f"GRANT SELECT ON *.* TO {user}@'%'")
+    url = replace(server, user=user, password="q4Zr9tWe").url
     mariadb_bank.configure(*SNAPSHOT, url=url)
     result = mariadb_bank.run()
     assert result.error is not None

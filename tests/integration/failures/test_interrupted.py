@@ -24,7 +24,8 @@ def is_recorded(workspace: Workspace) -> bool:
 
 
 def configure(workspace: Workspace, source: dict[str, str]) -> None:
-    export = {"query": LONG_QUERIES[source["type"]], "format": "csv", "compression": "none"}
+    options = {"format": "csv", "compression": "none", "on_schema_drift": "continue"}
+    export = {"query": LONG_QUERIES[source["type"]], **options}
     workspace.configure(source, export, {**export, "name": "never", "destination": {"type": "local", "path": "never"}})
 
 

@@ -30,7 +30,7 @@ def test_closed_pipe_ends_quietly(streaming: Workspace, option: list[str]) -> No
 
 def test_stream_cannot_be_validated(streaming: Workspace) -> None:
     arguments = ("run", "-e", "orders", "--param", "rows=1", "--validate")
-    streaming.rivet(*arguments).failed(2, "R101", "cannot be validated", hint="leave --validate out")
+    streaming.rivet(*arguments).failed(2, "R101", "cannot be validated", hint="leave --validate and --reconcile out")
     streaming.rivet("validate").failed(2, "R101", "cannot be validated")
 
 
