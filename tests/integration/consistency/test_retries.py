@@ -259,20 +259,17 @@ def test_a_transaction_that_idles_too_long_names_the_setting(
 ) -> None:
     import time
 
-    from rivet_local.objects import LocalWriter
+    from rivet_core.engine.writing.rows import RowSteps
 
-    write = LocalWriter.write
+    apply = RowSteps.apply
 
-    def slow(self: LocalWriter, data: Any) -> Any:
-        time.sleep(0.5)
-        return write(self, data)
+    def slow(self: RowSteps, batch: Any) -> Any:
+        time.sleep(0.5)  # the server waits for the next FETCH meanwhile
+        return apply(self, batch)
 
-    monkeypatch.setattr(LocalWriter, "write", slow)
+    monkeypatch.setattr(RowSteps, "apply", slow)
     monkeypatch.setattr(tries, "ATTEMPTS", 1)
     server = postgres_bank.server
-    server.execute(
-        "INSERT INTO accounts SELECT 9000000 + i, 1, repeat(md5(i::text), 6) FROM generate_series(1, 60000) i"
-    )
     postgres_bank.configure(
         "chunk_size: 100000",
         "format: csv",
