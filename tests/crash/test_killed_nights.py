@@ -21,7 +21,7 @@ from servers.seaweedfs import SeaweedFS, seaweedfs_server
 
 #: For each destination so many kills at random instants, and so many at operations, of each kind at least one. Several
 #: hundred prove more and take their time.
-KILLS = int(os.environ.get("RIVET_KILLS", "10"))
+KILLS = int(os.environ.get("RIVET_KILLS", "6"))
 CHUNKED = {"mode": "chunked", "max_file_size": "64KiB"}
 
 
