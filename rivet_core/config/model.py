@@ -196,6 +196,11 @@ class ExportConfig:
     superseded: Literal["quarantine", "keep", "delete"]
     destination: DestinationChoice
 
+    @property
+    def workers(self) -> int:
+        """Chunks that are exported at the same time."""
+        return self.chunking.parallel if self.chunking else 1
+
     def placeholders(self, day: date, run_id: str | None = None) -> Placeholders:
         """Return what the placeholders of the destination stand for in a run that started on ``day`` (UTC)."""
         return Placeholders(day, self.name, bare_table_name(self.table) or self.name, run_id)

@@ -82,11 +82,6 @@ class Job:
     position: Position = field(default_factory=Position)
 
     @property
-    def workers(self) -> int:
-        """Chunks that are exported at the same time."""
-        return self.export.chunking.parallel if self.export.chunking else 1
-
-    @property
     def writes_empty(self) -> bool:
         """Whether a result without rows leaves a part all the same: only where it makes a dataset."""
         incremental, position = self.export.incremental, self.position
@@ -119,7 +114,9 @@ def export_rows(job: Job) -> Manifest | None:
         _compare_columns(job, columns)
         with ExitStack() as stack:
             gates = stack.enter_context(
-                Gates(export.quality, columns.arrow(), memory_budget=job.config.memory_budget, workers=job.workers)
+                Gates(
+                    export.quality, columns.arrow(), memory_budget=job.config.memory_budget, workers=job.export.workers
+                )
             )
             format_ = plan.open_format(export, job.registry)
             job.counters.phase = "planning"
@@ -176,7 +173,7 @@ def _target(job: Job, format_: Format, rows: RowSteps, gates: Gates) -> PartTarg
         memory=MemoryPlan.divide(
             job.config.memory_budget - gates.memory_bytes,
             export.max_file_size,
-            workers=job.workers,
+            workers=job.export.workers,
             writer_bytes=job.destination.buffer_bytes,
         ),
         max_file_size=export.max_file_size,
@@ -188,7 +185,9 @@ def _target(job: Job, format_: Format, rows: RowSteps, gates: Gates) -> PartTarg
 
 def _extract(job: Job, source: Source, chunks: ChunkPlan, target: PartTarget) -> list[PartRow]:
     first = 1 + max(job.view.highest_part_number(), job.state.highest_part(job.destination.uri))
-    return extract_all(source, chunks.chunks, target, first_number=first, parallel=job.workers, kept=job.reuse.kept)
+    return extract_all(
+        source, chunks.chunks, target, first_number=first, parallel=job.export.workers, kept=job.reuse.kept
+    )
 
 
 def _compare_columns(job: Job, columns: SourceSchema) -> None:
@@ -206,7 +205,7 @@ def _judge(job: Job, gates: Gates, format_: Format, rows: RowSteps) -> None:
     """Let the gates decide, also on the rows that an earlier run has exported."""
     job.counters.phase = "judging"
     kept = [part for parts in job.reuse.kept.values() for part in parts]
-    with ThreadPoolExecutor(job.workers, thread_name_prefix="rivet-judge") as pool:
+    with ThreadPoolExecutor(job.export.workers, thread_name_prefix="rivet-judge") as pool:
         for _ in pool.map(lambda part: gates.add_part(part, job.destination, format_, rows.schema), kept):
             pass
     results = gates.results()

@@ -82,6 +82,12 @@ def look(destination: Destination, *, everything: bool = True) -> PrefixView:
     return PrefixView(marker, control, manifests, listing)
 
 
+def was_replaced(destination: Destination, view: PrefixView) -> bool:
+    """Whether ``_SUCCESS`` is another one than in a look: what was missing then may belong to a dataset of the past."""
+    now = read_success(destination)
+    return (now.data if now else None) != (view.success.data if view.success else None)
+
+
 def read_success(destination: Destination) -> Control | None:
     """Read ``_SUCCESS``; at most its first kilobyte."""
     return _read(destination, keys.SUCCESS, _SUCCESS_LIMIT)

@@ -21,7 +21,7 @@ from rivet_core.contract.reconciliation import KeyExamples, PartitionReport, Rec
 from rivet_core.contract.verdict import Verdict, judge
 from rivet_core.engine import plan
 from rivet_core.engine.comparing.content import ContentComparison, UnreadablePart, compare_columns
-from rivet_core.engine.prefix import look, read_success
+from rivet_core.engine.prefix import look, was_replaced
 from rivet_core.engine.proof import prove_part
 from rivet_core.engine.selecting.ranges import Ranges, count_all
 from rivet_core.engine.store import open_store
@@ -203,7 +203,7 @@ def reconcile_export(
                 format_of=lambda name: plan.open_named_format(name, export, registry),
             )
             report = reconciliation.report(content=content)
-            if report.result == "match" or not _replaced(destination, view):
+            if report.result == "match" or not was_replaced(destination, view):
                 break
         return report
 
@@ -242,11 +242,6 @@ def damaged_parts(destination: Destination, view: PrefixView, manifest: Manifest
 
     with ThreadPoolExecutor(_ASKING_WORKERS, thread_name_prefix="rivet-reconcile") as pool:
         return {path: problem for path, problem in pool.map(check, manifest.committed_parts()) if problem}
-
-
-def _replaced(destination: Destination, view: PrefixView) -> bool:
-    now = read_success(destination)
-    return (now.data if now else None) != (view.success.data if view.success else None)
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,6 @@ class ExportRun:
         self._state = state
         self._options = options
         self._order = order
-        self._workers = export.chunking.parallel if export.chunking else 1
         self._started = datetime.now(UTC)
         plan_id = order.plan_id if order else None
         entropy = bytes.fromhex(plan_id) if plan_id else os.urandom(2)
@@ -197,7 +196,7 @@ class ExportRun:
             unfinished = find_unfinished(self._state, self._export.name) if self._options.resume else None
             choice = self._choose_destination(unfinished)
             claimed = choice.spec.capabilities
-            upload_bytes = MemoryPlan.upload_bytes(self._config.memory_budget, self._workers)
+            upload_bytes = MemoryPlan.upload_bytes(self._config.memory_budget, self._export.workers)
             store = open_store(choice, self._registry, self._config.base_dir, upload_bytes=upload_bytes)
             destination = stack.enter_context(closing(store))
             self._result.prefix = destination.uri

@@ -12,7 +12,7 @@ from rivet_core.api.errors import FormatError, ManifestInvalid, NotFound
 from rivet_core.contract import keys
 from rivet_core.contract.types import schema_fingerprint
 from rivet_core.contract.verdict import Verdict, judge
-from rivet_core.engine.prefix import PrefixView, look, read_success
+from rivet_core.engine.prefix import PrefixView, look, was_replaced
 from rivet_core.engine.proof import prove_part
 from rivet_core.engine.result import timestamp
 
@@ -129,14 +129,9 @@ def verify_store(
         if depth == "light" and not view.manifests:
             view = look(destination)  # nothing that certifies: only the listing tells what kind of nothing
         report = check.judge(view)
-        if report.verdict.exit_code == 0 or not _replaced(destination, view):
+        if report.verdict.exit_code == 0 or not was_replaced(destination, view):
             break
     return report
-
-
-def _replaced(destination: Destination, view: PrefixView) -> bool:
-    now = read_success(destination)
-    return (now.data if now else None) != (view.success.data if view.success else None)
 
 
 @dataclass(frozen=True)

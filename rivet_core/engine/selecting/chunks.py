@@ -118,8 +118,7 @@ def plan_chunks(source: Source, query: Query, schema: SourceSchema, chunking: Ch
     Raises:
         QueryError: there is no such key, it cannot bound chunks, or there would be too many of them.
     """
-    columns = key_columns(source, query, chunking)
-    nullable = _check_key(columns, schema)
+    columns, nullable = key_of(source, query, schema, chunking)
     cutter = Cutter(source, query, columns)
     if chunking.days is not None:
         highs = cutter.by_days(chunking.days)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rivet_core.contract.key_text import to_text
 from rivet_core.contract.manifest import Extraction
 from rivet_core.contract.types import type_name
+from rivet_core.engine.selecting.axis import find_column
 from rivet_core.engine.selecting.chunks import plan_chunks, restore_chunks, whole
 from rivet_core.engine.selecting.incremental import plan_increment
 from rivet_core.engine.selecting.selection import Selection
@@ -65,7 +66,7 @@ def _describe(chunks: ChunkPlan, schema: SourceSchema) -> Extraction:
     return Extraction(
         strategy="chunked",
         cursor_column=column,
-        cursor_type=next(type_name(item.type) for item in schema.columns if item.name == column),
+        cursor_type=type_name(find_column(schema, column).type),
         cursor_low=None if chunks.low is None else to_text(chunks.low),
         cursor_high=to_text(highs[-1][0]) if highs else None,
     )
