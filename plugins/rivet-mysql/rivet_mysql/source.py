@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING
 
-from rivet_core.api import Check
 from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import readers
 from rivet_core.builtin.sqlalchemy.connect import open_engine, resolve_address
 from rivet_core.builtin.sqlalchemy.mysql import Mysql
+from rivet_core.builtin.sqlalchemy.reading import SlowSource, and_natively
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.builtin.sqlalchemy.stream import ArrowBatches, Limits
 
 if TYPE_CHECKING:
-    from rivet_core.api import Query, ReadOptions, Snapshot, SourceContext
+    from rivet_core.api import Check, Query, Snapshot, SourceContext
     from rivet_mysql.config import MysqlConfig
-
-logger = logging.getLogger(__name__)
 
 
 def open_source(config: MysqlConfig, context: SourceContext) -> SqlalchemySource:
@@ -38,8 +34,7 @@ def open_source(config: MysqlConfig, context: SourceContext) -> SqlalchemySource
     reason = why_not_native()
     if not reason:
         return NativeSource(backend, context.options)
-    _warn_once(reason)
-    return SlowSource(backend, context.options, reason)
+    return SlowSource(backend, context.options, database="MySQL", reason=reason, package="rivet-mysql")
 
 
 def why_not_native() -> str:
@@ -51,35 +46,6 @@ def why_not_native() -> str:
     except ImportError:
         return "rivet-mysql was installed without its native decoder"
     return ""
-
-
-@cache
-def _warn_once(reason: str) -> None:
-    logger.warning("MySQL is read by the slower built-in source: %s", reason)
-
-
-class SlowSource(SqlalchemySource):
-    """The built-in source, where native decoding is not possible.
-
-    Args:
-        backend: what is specific to MySQL.
-        options: how the export wants its values read.
-        reason: why rows cannot be decoded natively.
-    """
-
-    def __init__(self, backend: Mysql, options: ReadOptions, reason: str) -> None:
-        super().__init__(backend, options)
-        self._reason = reason
-
-    def check(self) -> Iterator[Check]:
-        """Connect, report what answers, and that it is read slowly."""
-        yield from super().check()
-        yield Check(
-            "source reading",
-            "warning",
-            f"by the slower built-in source: {self._reason}",
-            "install a wheel of rivet-mysql, or a C compiler and rivet-mysql again",
-        )
 
 
 class NativeSource(SqlalchemySource):
@@ -112,5 +78,4 @@ class NativeSource(SqlalchemySource):
 
     def check(self) -> Iterator[Check]:
         """Connect, and report what answers."""
-        yield from super().check()
-        yield Check("source reading", "ok", "rows decoded natively")
+        yield from and_natively(super().check(), "rows decoded natively")

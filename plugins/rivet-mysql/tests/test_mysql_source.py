@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from integration.source.both_mysql_sources import check_same, open_builtin, open_native, read
 from rivet_core.api import Query, QueryError, SourceContext, SourceUnavailable, ValueRefused
+from rivet_core.builtin.sqlalchemy import reading
 from rivet_mysql import source as native
 from rivet_mysql.config import MysqlConfig
 from servers.proxy import Drop, FaultProxy, Reset
@@ -170,9 +171,9 @@ def test_values_are_those_of_the_driver_and_of_the_built_in_source(database, dat
 @pytest.fixture
 def without_extension(monkeypatch):
     monkeypatch.setitem(sys.modules, "rivet_mysql._decoder", None)
-    native._warn_once.cache_clear()
+    reading.warn_once.cache_clear()
     yield
-    native._warn_once.cache_clear()
+    reading.warn_once.cache_clear()
 
 
 def test_without_the_native_decoder_it_reads_slowly_and_says_so(database, without_extension, caplog):

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
-from rivet_core.api import Check, Query
+from rivet_core.api import Query
 from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import readers
 from rivet_core.builtin.sqlalchemy.connect import open_engine, resolve_address
 from rivet_core.builtin.sqlalchemy.postgres import Postgres
+from rivet_core.builtin.sqlalchemy.reading import SlowSource, and_natively
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.builtin.sqlalchemy.stream import ArrowBatches, Limits
 from rivet_postgres.libpq import NotNative, require_native
 from rivet_postgres.pages import TablePages, cut, page_statements
 
 if TYPE_CHECKING:
-    from rivet_core.api import ReadOptions, Snapshot, SourceContext
+    from rivet_core.api import Check, ReadOptions, Snapshot, SourceContext
     from rivet_postgres.backend import NativePostgres, Opened
     from rivet_postgres.columns import CopiedColumn
     from rivet_postgres.config import PostgresConfig
-
-logger = logging.getLogger(__name__)
 
 
 def open_source(config: PostgresConfig, context: SourceContext) -> SqlalchemySource:
@@ -39,42 +37,14 @@ def open_source(config: PostgresConfig, context: SourceContext) -> SqlalchemySou
     try:
         require_native()
     except NotNative as reason:
-        _warn_once(str(reason))
         backend = Postgres(engine, context.options, tls_required=address.tls_required, read_timeout=config.read_timeout)
-        return SlowSource(backend, context.options, str(reason))
+        return SlowSource(backend, context.options, database="PostgreSQL", reason=str(reason), package="rivet-postgres")
     from rivet_postgres.backend import NativePostgres
 
     native = NativePostgres(
         engine, context.options, tls_required=address.tls_required, read_timeout=config.read_timeout
     )
     return NativeSource(native, context.options)
-
-
-@cache
-def _warn_once(reason: str) -> None:
-    logger.warning("PostgreSQL is read by the slower built-in source: %s", reason)
-
-
-class SlowSource(SqlalchemySource):
-    """The built-in source, where native decoding is not possible.
-
-    Args:
-        reason: why it is not.
-    """
-
-    def __init__(self, backend: Postgres, options: ReadOptions, reason: str) -> None:
-        super().__init__(backend, options)
-        self._reason = reason
-
-    def check(self) -> Iterator[Check]:
-        """Connect, report what answers, and that it is read slowly."""
-        yield from super().check()
-        yield Check(
-            "source reading",
-            "warning",
-            f"by the slower built-in source: {self._reason}",
-            "install a wheel of rivet-postgres, or a C compiler and rivet-postgres again",
-        )
 
 
 class NativeSource(SqlalchemySource):
@@ -127,12 +97,7 @@ class NativeSource(SqlalchemySource):
 
     def check(self) -> Iterator[Check]:
         """Connect, and report what answers."""
-        reachable = True
-        for check in super().check():
-            reachable = reachable and check.status != "failed"
-            yield check
-        if reachable:
-            yield Check("source reading", "ok", "binary COPY, decoded natively")
+        yield from and_natively(super().check(), "binary COPY, decoded natively")
 
     def _is_whole_table(self, query: Query) -> bool:
         return query.table is not None and query.text == self._native.table_text(query.table)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rivet_core.api import ConfigError, Query, SourceContext
+from rivet_core.builtin.sqlalchemy import reading
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_postgres import libpq, source
 from rivet_postgres.config import PostgresConfig
@@ -24,7 +25,7 @@ def opened(url: str) -> SqlalchemySource:
 @pytest.fixture(params=["no module", "no function"])
 def not_native(request, monkeypatch):
     """Make native decoding impossible; the caches of the checks are as new before and after."""
-    caches = (libpq.require_native, libpq.find_libpq, source._warn_once)
+    caches = (libpq.require_native, libpq.find_libpq, reading.warn_once)
     for cached in caches:
         cached.cache_clear()
     if request.param == "no module":
