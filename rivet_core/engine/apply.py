@@ -104,8 +104,7 @@ class ApprovedRun:
             cursor = expected_position(state, self.export, view.control.certified if view else None).cursor
             self._refuse_changes(changes({"cursor": self.planned.cursor}, {"cursor": cursor}))
         with closing(resolving.open_source(self.config, self.export, self.registry)) as source:
-            query = resolving.build_query(source, self.export, self.params)
-            inputs = inputs_of(self.export, query, source.describe(query))
+            inputs = inputs_of(self.export, *resolving.describe_query(source, self.export, self.params))
         self._refuse_changes(changes(self.planned.inputs, inputs))
 
     def _refuse_changes(self, differences: Sequence[str]) -> None:

@@ -125,11 +125,14 @@ def check_export(
     """
     report = CheckReport(export.name, export.mode)
     with report.noting("source"), closing(plan.open_source(config, export, registry)) as source:
-        query = plan.build_query(source, export, params)
-        schema = _describe(source, query, report)
-        if schema is None:
-            _describe_refused(config, export, registry, query, report)
+        try:
+            query, schema = plan.describe_query(source, export, params)
+        except TypeMappingError as error:
+            report.fail("types", error)
+            report.overrides = error.overrides
+            _describe_refused(config, export, registry, params, report)
             return report
+        _report_columns(schema, report)
         _check_schema(export, registry, schema, report)
         report.approximate_rows = source.approximate_rows(query)
         indexes = _find_indexes(source, query, report)
@@ -140,22 +143,15 @@ def check_export(
     return report
 
 
-def _describe(source: Source, query: Query, report: CheckReport) -> SourceSchema | None:
-    try:
-        schema = source.describe(query)
-    except TypeMappingError as error:
-        report.fail("types", error)
-        report.overrides = error.overrides
-        return None
+def _report_columns(schema: SourceSchema, report: CheckReport) -> None:
     report.columns = _columns(schema, {})
     kinds = [column.fidelity for column in schema.columns]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
     report.add("types", f"{len(kinds)} columns have a lossless type: {counts}")
-    return schema
 
 
 def _describe_refused(
-    config: Config, export: ExportConfig, registry: Registry, query: Query, report: CheckReport
+    config: Config, export: ExportConfig, registry: Registry, params: Mapping[str, str], report: CheckReport
 ) -> None:
     """Describe the columns as they would be with the suggested types."""
     if not report.overrides:
@@ -163,7 +159,8 @@ def _describe_refused(
     suggested = {name: parse_type(text) for name, text in report.overrides.items()}
     changed = replace(export, columns={**export.columns, **suggested})
     with closing(plan.open_source(config, changed, registry)) as source:
-        report.columns = _columns(source.describe(query), report.overrides)
+        _, schema = plan.describe_query(source, changed, params)
+        report.columns = _columns(schema, report.overrides)
 
 
 def _columns(schema: SourceSchema, refused: Mapping[str, str]) -> list[ColumnReport]:

@@ -106,9 +106,7 @@ def export_rows(job: Job) -> Manifest | None:
     """
     export = job.export
     with closing(plan.open_source(job.config, export, job.registry)) as source:
-        query = plan.build_query(source, export, job.params)
-        schema = source.describe(query)
-        query = replace(query, columns=tuple(schema.columns))
+        query, schema = plan.describe_query(source, export, job.params)
         columns = dataset_columns(schema, exported_at=export.exported_at)
         job.journal.emit("source_described", columns=len(schema.columns))
         _compare_columns(job, columns)

@@ -84,7 +84,7 @@ def _check_query(config: Config, export: ExportConfig, registry: Registry) -> It
         yield Check("query", "skipped", "it needs values for its binds")
         return
     with closing(plan.open_source(config, export, registry)) as source:
-        schema = source.describe(plan.build_query(source, export, {}))
+        _, schema = plan.describe_query(source, export, {})
         yield Check("query", "ok", f"{len(schema.columns)} columns, every type has a lossless mapping")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +14,7 @@ from rivet_core.config.placeholders import placeholders_in, resolve
 
 if TYPE_CHECKING:
     from rivet_core.api.format import Format
+    from rivet_core.api.source import SourceSchema
     from rivet_core.config import Config, DestinationChoice, ExportConfig
     from rivet_core.plugins import Registry
 
@@ -99,12 +100,19 @@ def open_named_format(name: str, export: ExportConfig, registry: Registry) -> Fo
     return cast("Callable[[object], Format]", registry.load(spec, "factory"))(model())
 
 
-def build_query(source: Source, export: ExportConfig, params: Mapping[str, str]) -> Query:
-    """Return the export's query with its binds filled.
+def describe_query(source: Source, export: ExportConfig, params: Mapping[str, str]) -> tuple[Query, SourceSchema]:
+    """Return the export's query with its binds filled, and its columns, which each piece of it is read as.
 
     Raises:
         UsageError: a bind has no ``--param``.
+        SourceError: see ``Source.describe``.
     """
+    query = _build_query(source, export, params)
+    schema = source.describe(query)
+    return replace(query, columns=tuple(schema.columns)), schema
+
+
+def _build_query(source: Source, export: ExportConfig, params: Mapping[str, str]) -> Query:
     if export.table is not None:
         return source.table_query(export.table)
     assert export.query is not None  # noqa: S101  the configuration demands exactly one of the two

@@ -77,8 +77,7 @@ def preview(
         position = expected_position(state, export, certified) if export.incremental else Position()
         earlier = earlier_columns(certified, state, export.name)
     with closing(plan.open_source(config, export, registry)) as source:
-        query = plan.build_query(source, export, options.params)
-        schema = source.describe(query)
+        query, schema = plan.describe_query(source, export, options.params)
         columns = columns_of(dataset_columns(schema, exported_at=export.exported_at))
         drift = [] if earlier is None else compare(earlier, columns)
         if export.on_schema_drift == "fail":

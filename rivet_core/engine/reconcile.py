@@ -71,13 +71,13 @@ def difference(rows: int, source_rows: int | None) -> str:
     return f"the source has {source_rows} rows, the dataset {rows}"
 
 
-def count_dataset(source: Source, query: Query, manifest: Manifest) -> Counted:
+def count_dataset(source: Source, query: Query, schema: SourceSchema, manifest: Manifest) -> Counted:
     """Compare the number of rows of a dataset with the source's, as far up the key as the dataset reaches.
 
     Raises:
         SourceError: the source failed.
     """
-    comparison = Comparison(source, query, source.describe(query), manifest)
+    comparison = Comparison(source, query, schema, manifest)
     if comparison.incomparable:
         return Counted("unknown", manifest.row_count, None, comparison.incomparable)
     try:
@@ -190,14 +190,15 @@ def reconcile_export(
         closing(open_store(found, registry, config.base_dir)) as destination,
         closing(plan.open_source(config, export, registry)) as source,
     ):
-        query = plan.build_query(source, export, params)
         for _ in range(_ATTEMPTS):
             view = look(destination)
+            query, schema = plan.describe_query(source, export, params)
             reconciliation = _Reconciliation(
                 destination,
                 view,
                 source,
                 query,
+                schema,
                 export.name,
                 reread=reread,
                 format_of=lambda name: plan.open_named_format(name, export, registry),
@@ -250,6 +251,7 @@ class _Reconciliation:
     view: PrefixView
     source: Source
     query: Query
+    schema: SourceSchema
     export: str
     reread: bool
     format_of: Callable[[str], Format]
@@ -264,12 +266,11 @@ class _Reconciliation:
         if manifest is None:
             reason = "there are files without a manifest: nothing says which rows they hold"
             return ReconcileReport(**facts, compared="counts", result="unknown", reason=reason)
-        schema = self.source.describe(self.query)
-        comparison = Comparison(self.source, self.query, schema, manifest)
+        comparison = Comparison(self.source, self.query, self.schema, manifest)
         damaged = damaged_parts(self.destination, self.view, manifest, reread=self.reread)
         rows = None
         if content and not comparison.incomparable and not comparison.versions:
-            columns = compare_columns(self.source, self.query, schema, manifest, comparison.columns)
+            columns = compare_columns(self.source, self.query, self.schema, manifest, comparison.columns)
             rows = ContentComparison(self.source, self.destination, manifest, columns, self.format_of)
         found = [self._compare(comparison, partition, damaged, rows) for partition in comparison.partitions]
         found = [item for item in found if item.kind != "beyond" or item.source_rows]

@@ -10,7 +10,6 @@ import json
 from collections.abc import Container, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rivet_core.api.errors import LostRace, SafetyError, UsageError
@@ -26,12 +25,12 @@ from rivet_core.engine.run import ExportRun, RunOptions
 from rivet_core.engine.selecting.chunks import key_columns
 from rivet_core.engine.selecting.ranges import Ranges
 from rivet_core.engine.store import open_store
-from rivet_core.engine.writing.rows import RowSteps
+from rivet_core.engine.writing.rows import dataset_columns
 from rivet_core.state import PartRow, open_state
 
 if TYPE_CHECKING:
     from rivet_core.api.destination import Destination
-    from rivet_core.api.source import Query, Source
+    from rivet_core.api.source import Query, Source, SourceSchema
     from rivet_core.config import Config, DestinationChoice, ExportConfig
     from rivet_core.contract.manifest import KeyRange, Manifest, Part
     from rivet_core.contract.reconciliation import ReconcileReport
@@ -254,9 +253,10 @@ def prepare_repair(
     if not flagged:
         return found, None
     with closing(plan.open_source(config, export, registry)) as source:
-        query = plan.build_query(source, export, params)
-        inputs = inputs_of(export, query, source.describe(query))
-        reuse = _Takeover(export, registry, source, query, manifest).reuse(split, {item.number for item in flagged})
+        query, schema = plan.describe_query(source, export, params)
+        inputs = inputs_of(export, query, schema)
+        takeover = _Takeover(export, registry, source, query, schema, manifest)
+        reuse = takeover.reuse(split, {item.number for item in flagged})
     if not reuse.kept:
         found.kept = 0
     return found, RepairOrder(export.name, target, fingerprint, manifest.run_id, inputs, reuse, stale)
@@ -319,6 +319,7 @@ class _Takeover:
     registry: Registry
     source: Source
     query: Query
+    schema: SourceSchema
     manifest: Manifest
 
     def reuse(self, split: Sequence[Partition], flagged: Container[int]) -> Reuse:
@@ -348,17 +349,15 @@ class _Takeover:
 
     def _refuse_changes(self, split: Sequence[Partition]) -> tuple[str, ...]:
         """Return the key, if the export still has it and everything else that the kept parts have."""
-        schema = self.source.describe(self.query)
         format_ = plan.open_format(self.export, self.registry)
         written = (self.manifest.format, self.manifest.compression)
-        added = datetime.now(UTC) if self.export.exported_at else None
-        columns = schema_fingerprint(RowSteps(schema, exported_at=added).schema)
+        columns = dataset_columns(self.schema, exported_at=self.export.exported_at)
         table = (self.manifest.source.schema_name, self.manifest.source.table)
         now = (self.query.table.schema, self.query.table.table) if self.query.table else (None, None)
         key = split[0].range.columns if split[0].range else ()
         if table != now:
             raise self._changed("its table or query")
-        if columns != self.manifest.schema_fingerprint:
+        if schema_fingerprint(columns.arrow()) != self.manifest.schema_fingerprint:
             raise self._changed("its columns")
         if written != (self.export.format.spec.name, format_.compression):
             raise self._changed("its format or compression")

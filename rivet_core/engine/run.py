@@ -331,8 +331,8 @@ class ExportRun:
         """Decide what is kept of the run to resume, before anything is recorded or written."""
         goes_on = refuse_published(view, unfinished, force=self._options.force)
         with closing(plan.open_source(self._config, self._export, self._registry)) as source:
-            query = plan.build_query(source, self._export, self._options.params)
-            refuse_changed_inputs(unfinished, inputs_of(self._export, query, source.describe(query)))
+            described = plan.describe_query(source, self._export, self._options.params)
+            refuse_changed_inputs(unfinished, inputs_of(self._export, *described))
         recovery = recover(self._state, unfinished, destination, view) if goes_on else Recovery(unfinished)
         chunking = self._export.chunking
         if chunking is not None and chunking.snapshot and not self._options.mixed:
@@ -472,7 +472,8 @@ class ExportRun:
         self.counters.phase = "reconciling"
         self._result.status = "failed"
         with closing(plan.open_source(self._config, self._export, self._registry)) as source:
-            counted = count_dataset(source, plan.build_query(source, self._export, self._options.params), content)
+            described = plan.describe_query(source, self._export, self._options.params)
+            counted = count_dataset(source, *described, content)
         self._result.reconciliation = counted.to_json()
         if counted.result == "mismatch":
             raise TrustError(

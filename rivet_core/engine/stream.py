@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -119,13 +118,11 @@ def _copy(
 ) -> None:
     memory = MemoryPlan.divide(config.memory_budget, None)
     with closing(plan.open_source(config, export, registry)) as source:
-        query = plan.build_query(source, export, params)
-        schema = source.describe(query)
+        query, schema = plan.describe_query(source, export, params)
         rows = RowSteps(schema, exported_at=started if export.exported_at else None)
         if export.time_window is None:
             counters.approximate_rows = source.approximate_rows(query)
         else:
-            query = replace(query, columns=tuple(schema.columns))
             window = plan_window(source, query, schema, export.time_window, started_at=started)
             query = window.chunks.chunks[0].query
         format_ = plan.open_format(export, registry)
