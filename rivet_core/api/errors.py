@@ -43,7 +43,7 @@ A message and a hint never hold a secret: both pass the redactor (``api.secret``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rivet_core.api.secret import redact
 
@@ -84,6 +84,8 @@ __all__ = [
     "ValueRefused",
     "as_rivet_error",
 ]
+
+_ANOTHER_WRITER: Final = "another writer was first: look who else writes there, then run again"
 
 
 class RivetError(Exception):
@@ -248,6 +250,9 @@ class PreconditionFailed(DestinationError):
 
     code = "R405"
     exit_code = 5
+
+    def __init__(self, message: str, *, hint: str = _ANOTHER_WRITER, code: str | None = None) -> None:
+        super().__init__(message, hint=hint, code=code)
 
 
 class BucketMissing(DestinationError):

@@ -6,8 +6,7 @@ It goes by the certified manifest alone: the ranges of its chunks say which rows
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -24,7 +23,9 @@ from rivet_core.engine.comparing.content import ContentComparison, UnreadablePar
 from rivet_core.engine.prefix import look, was_replaced
 from rivet_core.engine.proof import prove_part
 from rivet_core.engine.selecting.ranges import Ranges, count_all
+from rivet_core.engine.selecting.view import ask_again, log_again
 from rivet_core.engine.store import open_store
+from rivet_core.engine.tries import keep_trying
 
 if TYPE_CHECKING:
     from rivet_core.api.destination import Destination
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from rivet_core.engine.plan import PrefixChoice
     from rivet_core.engine.prefix import PrefixView
     from rivet_core.plugins import Registry
-
-logger = logging.getLogger(__name__)
 
 # A dataset that is replaced while it is compared is compared anew; no prefix is replaced this often for long.
 _ATTEMPTS: Final = 3
@@ -186,17 +185,34 @@ def reconcile_export(
     """
     found = plan.resolve_destination(export, choice)
     reread = content and found.spec.capabilities.rehash_on_validate
-    with (
-        closing(open_store(found, registry, config.base_dir)) as destination,
-        closing(plan.open_source(config, export, registry)) as source,
-    ):
+    with closing(open_store(found, registry, config.base_dir)) as destination:
+        _, report = look_and_compare(config, export, registry, destination, params, content=content, reread=reread)
+        return report
+
+
+def look_and_compare(
+    config: Config,
+    export: ExportConfig,
+    registry: Registry,
+    destination: Destination,
+    params: Mapping[str, str],
+    *,
+    content: bool = False,
+    reread: bool,
+) -> tuple[PrefixView, ReconcileReport]:
+    """Return a look at a prefix, and how what it shows compares with the source. See ``reconcile_export``.
+
+    Args:
+        reread: read the bytes of the parts even where the version or a checksum would prove them equal.
+    """
+    with closing(plan.open_source(config, export, registry)) as source:
         for _ in range(_ATTEMPTS):
             view = look(destination)
             query, schema = plan.describe_query(source, export, params)
             reconciliation = _Reconciliation(
                 destination,
                 view,
-                source,
+                ask_again(source),
                 query,
                 schema,
                 export.name,
@@ -206,7 +222,7 @@ def reconcile_export(
             report = reconciliation.report(content=content)
             if report.result == "match" or not was_replaced(destination, view):
                 break
-        return report
+        return view, report
 
 
 def certified_dataset(destination: Destination, view: PrefixView) -> Manifest | None:
@@ -305,7 +321,7 @@ class _Reconciliation:
                 if content is None or problems or partition.kind == "beyond":
                     found = _counted(comparison, partition)
                 else:
-                    found = _differing(*content.compare(comparison.rows_of(partition), partition.parts))
+                    found = _compared(content, comparison.rows_of(partition), partition.parts)
             except UnreadablePart as error:
                 problems.append(str(error))
             except ValueError as error:
@@ -340,6 +356,11 @@ def _counted(comparison: Comparison, partition: Partition) -> _Found:
     if partition.kind == "beyond":
         return _Found("unknown", "they arrived after the run, and the next one has them", source_rows)
     return _Found(*comparison.judge(partition.rows, source_rows), source_rows)
+
+
+def _compared(content: ContentComparison, query: Query | None, parts: Sequence[Part]) -> _Found:
+    """Compare rows, from the first one again where the source was unavailable in between."""
+    return _differing(*keep_trying(lambda: content.compare(query, parts), log_again))
 
 
 def _differing(source_rows: int, differences: Differences, examples: KeyExamples) -> _Found:

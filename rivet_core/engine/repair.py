@@ -20,10 +20,11 @@ from rivet_core.engine import plan
 from rivet_core.engine.dataset import Reuse
 from rivet_core.engine.inputs import changes, inputs_of
 from rivet_core.engine.prefix import look
-from rivet_core.engine.reconcile import certified_dataset, damaged_parts, manifest_fingerprint, reconcile_export
+from rivet_core.engine.reconcile import certified_dataset, damaged_parts, look_and_compare, manifest_fingerprint
 from rivet_core.engine.run import ExportRun, RunOptions
 from rivet_core.engine.selecting.chunks import key_columns
 from rivet_core.engine.selecting.ranges import Ranges
+from rivet_core.engine.selecting.view import ask_again
 from rivet_core.engine.store import open_store
 from rivet_core.engine.writing.rows import dataset_columns
 from rivet_core.state import PartRow, open_state
@@ -222,11 +223,14 @@ def prepare_repair(
         UsageError: the export is no longer the one that wrote it, or the report does not fit.
         RivetError: source or destination failed.
     """
-    if report is None:
-        report = reconcile_export(config, export, registry, choice, params)
     target = plan.resolve_destination(export, choice)
+    reread = target.spec.capabilities.rehash_on_validate
     with closing(open_store(target, registry, config.base_dir)) as destination:
-        view = look(destination)
+        compared = report is None
+        if report is None:
+            view, report = look_and_compare(config, export, registry, destination, params, reread=reread)
+        else:
+            view = look(destination)
         manifest = _repairable(destination, view)
         fingerprint = manifest_fingerprint(view)
         if fingerprint is None or report.manifest_fingerprint != fingerprint:
@@ -234,7 +238,8 @@ def prepare_repair(
                 f"the report is about another dataset than the one that is certified at {destination.uri}",
                 hint="make a new one with `rivet reconcile`, or leave out --report",
             )
-        damaged = damaged_parts(destination, view, manifest, reread=target.spec.capabilities.rehash_on_validate)
+        # What is damaged now, a report that was just made says.
+        damaged = {} if compared else damaged_parts(destination, view, manifest, reread=reread)
     if report.columns:
         raise _changed(manifest.run_id, f"its columns ({'; '.join(report.columns)})")
     split = partitions(manifest)
@@ -255,7 +260,7 @@ def prepare_repair(
     with closing(plan.open_source(config, export, registry)) as source:
         query, schema = plan.describe_query(source, export, params)
         inputs = inputs_of(export, query, schema)
-        takeover = _Takeover(export, registry, source, query, schema, manifest)
+        takeover = _Takeover(export, registry, ask_again(source), query, schema, manifest)
         reuse = takeover.reuse(split, {item.number for item in flagged})
     if not reuse.kept:
         found.kept = 0

@@ -25,6 +25,7 @@ from rivet_core.engine.reconcile import count_dataset
 from rivet_core.engine.recover import Recovery, find_unfinished, recover, refuse_published
 from rivet_core.engine.result import ErrorReport, RunResult, error_report, timestamp
 from rivet_core.engine.selecting.position import Position, cursor_of, find_position, has_own_prefixes, new_rows
+from rivet_core.engine.selecting.view import View
 from rivet_core.engine.store import open_store
 from rivet_core.engine.stream import run_stream
 from rivet_core.engine.tidy import TidyPlan, plan_tidying, tidy
@@ -473,7 +474,8 @@ class ExportRun:
         self._result.status = "failed"
         with closing(plan.open_source(self._config, self._export, self._registry)) as source:
             described = plan.describe_query(source, self._export, self._options.params)
-            counted = count_dataset(source, *described, content)
+            asked = View(source, None, self.counters, journal.warn)
+            counted = count_dataset(asked, *described, content)
         self._result.reconciliation = counted.to_json()
         if counted.result == "mismatch":
             raise TrustError(

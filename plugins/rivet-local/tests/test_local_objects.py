@@ -151,8 +151,9 @@ def test_leaving_a_writer_discards_it(destination: LocalDestination, root: Path)
 
 def test_conditions_of_put(destination: LocalDestination) -> None:
     first = destination.put("m", b"1", condition=IfAbsent())
-    with pytest.raises(PreconditionFailed, match="exists"):
+    with pytest.raises(PreconditionFailed, match="exists") as refused:
         destination.put("m", b"2", condition=IfAbsent())
+    assert "look who else writes there" in refused.value.hint
     second = destination.put("m", b"2", condition=IfVersion(first.version))
     with pytest.raises(PreconditionFailed, match="changed"):
         destination.put("m", b"3", condition=IfVersion(first.version))

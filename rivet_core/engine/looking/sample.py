@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
+from rivet_core.engine.selecting.view import log_again
+from rivet_core.engine.tries import keep_trying
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -39,7 +42,7 @@ class Sample:
 
 def take_sample(source: Source, query: Query, format_: Format, steps: RowSteps) -> Sample:
     """Read the first rows of a query and encode them."""
-    batches = _first_batches(source, query, steps)
+    batches = keep_trying(lambda: _first_batches(source, query, steps), log_again)
     rows = sum(batch.num_rows for batch in batches)
     empty = _encoded_bytes(format_, steps.schema, [])
     return Sample(rows, (_encoded_bytes(format_, steps.schema, batches) - empty) / max(rows, 1), empty)

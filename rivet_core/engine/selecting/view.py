@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -9,13 +10,16 @@ from typing import TYPE_CHECKING
 
 from rivet_core.api.errors import ConfigError
 from rivet_core.api.source import Source
+from rivet_core.engine.counters import Counters
 from rivet_core.engine.tries import keep_trying
 
 if TYPE_CHECKING:
     from rivet_core.api.destination import Check
+    from rivet_core.api.errors import RivetError
     from rivet_core.api.source import BatchStream, Query, Snapshot, SourceSchema
     from rivet_core.config import ExportConfig
-    from rivet_core.engine.counters import Counters
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -41,6 +45,16 @@ def open_view(
                 hint="set consistency: per_chunk, or mode: full, which reads all rows by one statement",
             )
         yield View(source, snapshot, counters, warn)
+
+
+def ask_again(source: Source) -> Source:
+    """Return a source whose small queries are tried again, for those who keep no record but the log."""
+    return View(source, None, Counters(), lambda message: logger.warning("%s", message))
+
+
+def log_again(error: RivetError) -> None:
+    """Log why rows are read again."""
+    logger.warning("rows are read again: %s", error.message)
 
 
 class View(Source):

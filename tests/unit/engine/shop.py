@@ -15,6 +15,10 @@ from rivet_core.engine.result import RunResult
 from rivet_core.engine.run import RunOptions, run_exports
 from rivet_core.plugins import discover
 
+#: Rows of ``large_shop``.
+ROWS = 1000
+#: Begins a statement that selects from ``n``, whose ``i`` are the numbers from 1 to ``ROWS``.
+NUMBERS = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})"
 ORDERS = "{name: orders, table: orders, destination: {type: local, path: out}}"
 
 
@@ -78,3 +82,18 @@ class Shop:
             yield
         finally:
             self.state("DROP TRIGGER refuse")
+
+
+def large_shop(directory: Path, *exports: str, key: str = "i") -> Shop:
+    """Return a shop with a thousand orders.
+
+    Args:
+        exports: what is configured.
+        key: what the id of the ``i``-th order is.
+    """
+    shop = Shop(directory)
+    shop.source("DROP TABLE orders", "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)")
+    shop.source(f"{NUMBERS} INSERT INTO orders SELECT {key}, 'note ' || i FROM n")
+    if exports:
+        shop.configure(*exports)
+    return shop

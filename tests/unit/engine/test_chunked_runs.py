@@ -13,20 +13,14 @@ import pytest
 from rivet_core.api import StorageFull
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_local.objects import LocalWriter
-from unit.engine.shop import Shop
+from unit.engine.shop import Shop, large_shop
 
 CHUNKED = "{name: orders, table: orders, mode: chunked, destination: {type: local, path: out}, %s}"
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    shop = Shop(tmp_path)
-    shop.source("DROP TABLE orders", "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)")
-    shop.source(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) "
-        "INSERT INTO orders SELECT i * 7, 'note ' || i FROM n"
-    )
-    return shop
+    return large_shop(tmp_path, key="i * 7")
 
 
 def manifest(shop: Shop) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from rivet_core.engine.result import RunResult
 from rivet_core.engine.run import RunOptions
 from rivet_core.engine.sealed_plan import PlannedExport, read_plan, seal_of, write_plan
 from rivet_core.state import StateStore
-from unit.engine.shop import ORDERS, Shop
+from unit.engine.shop import ORDERS, Shop, large_shop
 
 CHUNKED = "{name: orders, table: orders, mode: chunked, %s, destination: {type: local, path: %s}}"
 MADE = datetime(2026, 11, 22, 23, 59, tzinfo=UTC)
@@ -31,13 +31,7 @@ EVER = timedelta(days=36_500)
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     monkeypatch.delenv("RIVET_STATE_URL", raising=False)
-    shop = Shop(tmp_path)
-    shop.source(
-        "DROP TABLE orders",
-        "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)",
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) "
-        "INSERT INTO orders SELECT i, 'note ' || i FROM n",
-    )
+    shop = large_shop(tmp_path)
     chunked(shop)
     return shop
 
@@ -222,6 +216,21 @@ def test_a_plan_is_applied_once(shop: Shop):
     file = write(shop)
     result = applied(shop, file)
     refused(shop, file, f"was applied by the run {result.run_id}")
+
+
+def test_a_sample_that_the_source_ends_is_taken_again(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    read = SqlalchemySource.read
+    calls = []
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 1:
+            raise SourceUnavailable("the database went away")
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(SqlalchemySource, "read", failing)
+    assert made(shop).sampled_rows == 300
+    assert len(calls) == 2
 
 
 def test_a_plan_whose_run_has_died_is_resumed_not_applied_again(shop: Shop, monkeypatch: pytest.MonkeyPatch):

@@ -10,28 +10,21 @@ from typing import Any
 
 import pytest
 
-from rivet_core.api import TrustError
+from rivet_core.api import SourceUnavailable, TrustError
+from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.contract.reconciliation import ReconcileReport
 from rivet_core.engine.plan import PrefixChoice
 from rivet_core.engine.reconcile import reconcile_export
 from rivet_core.engine.repair import repair_export
 from rivet_core.engine.run import ExportRun, RunOptions
-from unit.engine.shop import Shop
+from unit.engine.shop import ROWS, Shop, large_shop
 
-ROWS = 1000
 CHUNKED = "{name: orders, table: orders, mode: chunked, %s, destination: {type: local, path: out}}"
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    shop = Shop(tmp_path)
-    shop.source("DROP TABLE orders", "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)")
-    shop.source(
-        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) "
-        "INSERT INTO orders SELECT i, 'note ' || i FROM n"
-    )
-    shop.configure(CHUNKED % "chunk_size: 100")
-    return shop
+    return large_shop(tmp_path, CHUNKED % "chunk_size: 100")
 
 
 def reconcile(shop: Shop, **options: Any) -> ReconcileReport:
@@ -292,6 +285,28 @@ def test_content_names_missing_extra_and_changed_keys(shop: Shop):
     assert second.examples.extra == (("150",),)
     assert sorted(second.examples.changed) == [("160",), ("170",)]
     assert (last.extra, last.examples.extra, last.source_rows) == (1, (("999",),), 99)
+
+
+@pytest.mark.parametrize("method", ["fetch", "read"])
+def test_a_source_that_fails_for_a_while_is_asked_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
+):
+    shop.publish()
+    shop.source("DELETE FROM orders WHERE id = 150")
+    calm = getattr(SqlalchemySource, method)
+    calls = []
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        if len(calls) in (2, 3):
+            raise SourceUnavailable("the database went away")
+        return calm(*args, **kwargs)
+
+    monkeypatch.setattr(SqlalchemySource, method, failing)
+    report = reconcile(shop, content=True)
+    assert results(report) == {2: "mismatch"}
+    assert (report.rows, report.source_rows) == (ROWS, ROWS - 1)
+    assert sum("the database went away" in record.getMessage() for record in caplog.records) == 2
 
 
 def test_content_finds_what_counts_do_not(shop: Shop):

@@ -17,26 +17,20 @@ from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.contract.fingerprint import fingerprint
 from rivet_core.contract.reconciliation import ReconcileReport, read_report
 from rivet_core.engine.plan import PrefixChoice
+from rivet_core.engine.proof import prove_part
 from rivet_core.engine.publish import Publisher
 from rivet_core.engine.reconcile import reconcile_export
 from rivet_core.engine.repair import RepairReport, repair_export
 from rivet_core.engine.run import ExportRun, RunOptions
-from unit.engine.shop import Shop
+from rivet_local.destination import LocalDestination
+from unit.engine.shop import ROWS, Shop, large_shop
 
-ROWS = 1000
 CHUNKED = "{name: orders, table: orders, mode: chunked, destination: {type: local, path: out}, %s}"
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    shop = Shop(tmp_path)
-    shop.source("DROP TABLE orders", "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)")
-    shop.source(
-        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) "
-        "INSERT INTO orders SELECT i, 'note ' || i FROM n"
-    )
-    shop.configure(CHUNKED % "chunk_size: 100")
-    return shop
+    return large_shop(tmp_path, CHUNKED % "chunk_size: 100")
 
 
 def choice() -> PrefixChoice:
@@ -120,6 +114,25 @@ def test_only_what_differs_is_read_again(shop: Shop, monkeypatch: pytest.MonkeyP
     quarantine = shop.out / "_quarantine" / new
     assert sorted(path.name for path in quarantine.iterdir()) == found.run.quarantined
     assert shop.runs() == ["succeeded", "succeeded"]
+
+
+def test_the_prefix_is_listed_and_every_part_proven_once(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    shop.publish()
+    shop.source("DELETE FROM orders WHERE id = 250")
+    report = reconcile(shop)
+    listed, proven = [], []
+    list_, prove = LocalDestination.list, prove_part
+    monkeypatch.setattr(LocalDestination, "list", lambda *args: (listed.append(args), list_(*args))[1])
+    monkeypatch.setattr(
+        "rivet_core.engine.reconcile.prove_part",
+        lambda destination, part, *args, **kw: (proven.append(part.path), prove(destination, part, *args, **kw))[1],
+    )
+    for given in (report, None):
+        listed.clear()
+        proven.clear()
+        assert repair(shop, execute=False, report=given).kept == 9
+        assert len(listed) == 1
+        assert sorted(proven) == shop.parts()
 
 
 @pytest.mark.parametrize("superseded", ["quarantine", "keep", "delete"])

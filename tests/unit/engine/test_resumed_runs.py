@@ -18,21 +18,15 @@ from rivet_core.engine.publish import Publisher
 from rivet_core.engine.result import RunResult
 from rivet_core.engine.run import ExportRun
 from rivet_local.destination import LocalDestination
-from unit.engine.shop import Shop
+from unit.engine.shop import ROWS, Shop, large_shop
 
-ROWS = 1000
 CHUNKED = "{name: orders, table: orders, mode: chunked, %s, destination: {type: local, path: %s}}"
 READ = SqlalchemySource.read
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    shop = Shop(tmp_path)
-    shop.source("DROP TABLE orders", "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)")
-    shop.source(
-        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) "
-        "INSERT INTO orders SELECT i, 'note ' || i FROM n"
-    )
+    shop = large_shop(tmp_path)
     configure(shop)
     return shop
 

@@ -17,7 +17,7 @@ from rivet_core.engine.reconcile import reconcile_export
 from rivet_core.engine.repair import repair_export
 from rivet_core.engine.run import RunOptions
 from rivet_core.engine.sealed_plan import read_plan, write_plan
-from unit.engine.shop import Shop
+from unit.engine.shop import NUMBERS, ROWS, Shop
 
 QUERY = '"SELECT id, amount + 0 AS amount FROM orders"'
 EXPORT = (
@@ -31,10 +31,7 @@ def shop(tmp_path: Path) -> Shop:
     """A thousand amounts: in the first nine chunks whole ones only, in the last one broken ones."""
     shop = Shop(tmp_path)
     shop.source("DROP TABLE orders", "CREATE TABLE orders (id INTEGER PRIMARY KEY, amount NUMERIC)")
-    shop.source(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) "
-        "INSERT INTO orders SELECT i, CASE WHEN i <= 900 THEN i ELSE i + 0.5 END FROM n"
-    )
+    shop.source(f"{NUMBERS} INSERT INTO orders SELECT i, CASE WHEN i <= 900 THEN i ELSE i + 0.5 END FROM n")
     shop.configure(EXPORT)
     return shop
 
@@ -52,14 +49,14 @@ def amounts(shop: Shop) -> list[float]:
     return table.sort_by("id")["amount"].to_pylist()
 
 
-EXPECTED = [float(i) if i <= 900 else i + 0.5 for i in range(1, 1001)]
+EXPECTED = [float(i) if i <= 900 else i + 0.5 for i in range(1, ROWS + 1)]
 
 
 def test_the_content_of_what_was_exported_matches(shop: Shop):
     shop.publish()
     assert amounts(shop) == EXPECTED
     report = reconcile_export(shop.config, shop.config.exports[0], shop.registry, today(), {}, content=True)
-    assert (report.result, report.compared, report.rows) == ("match", "content", 1000)
+    assert (report.result, report.compared, report.rows) == ("match", "content", ROWS)
     shop.source("UPDATE orders SET amount = 7 WHERE id = 50")
     report = reconcile_export(shop.config, shop.config.exports[0], shop.registry, today(), {}, content=True)
     assert [(item.number, item.changed) for item in report.partitions if item.result != "match"] == [(1, 1)]
