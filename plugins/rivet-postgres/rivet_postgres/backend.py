@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import IsolationLevel
 
-from rivet_core.builtin.sqlalchemy.postgres import _SESSION, Postgres, _drop
+from rivet_core.builtin.sqlalchemy.postgres import Postgres
+from rivet_core.builtin.sqlalchemy.postgres_session import drop, settle
 from rivet_core.builtin.sqlalchemy.postgres_snapshot import adopt
 from rivet_postgres.statements import with_literals, within_pages
 
@@ -62,15 +63,14 @@ class NativePostgres(Postgres):
                 connection.isolation_level = IsolationLevel.REPEATABLE_READ
                 if snapshot is not None:
                     adopt(self.driver, connection, snapshot)
+                settle(connection, "cursor_tuple_fraction = 1")
                 self._load_as_text(connection)
-                # Behind a pooler of transactions the session's settings may be those of another connection.
-                connection.execute(f"SET LOCAL cursor_tuple_fraction = 1; {_SESSION.replace('SET ', 'SET LOCAL ')}")
                 cursor.execute(statement, params)
                 columns = self._columns(connection, cursor.pgresult, query.table)
                 literal = with_literals(connection, statement.strip(), params)  # type: ignore[arg-type]
             yield Opened(connection, columns, literal)
         finally:
-            _drop(connection)
+            drop(connection)
             cursor.close()
 
     def fetched(self, opened: Opened, clock: Clock) -> Generator[Row]:
@@ -92,15 +92,6 @@ class NativePostgres(Postgres):
         """Whether the server ends a statement that takes too long."""
         (timeout,) = connection.execute("SHOW statement_timeout").fetchone()
         return bool(timeout != "0")
-
-    @contextmanager
-    def own_connection(self) -> Iterator[Any]:
-        """Open a connection of psycopg that is dropped with the block."""
-        connection = self.connect()
-        try:
-            yield connection
-        finally:
-            _drop(connection)
 
     def quoted(self, table: TableName) -> str:
         """Return the table's name for SQL."""

@@ -70,12 +70,19 @@ class Backend(ABC):
         # SQLAlchemy leaves the driver's module untyped.
         self.driver: Any = engine.dialect.dbapi
         event.listen(engine, "connect", self._on_connect)
+        event.listen(engine, "begin", self._on_begin)
 
     def _on_connect(self, connection: Any, record: object) -> None:
         self.prepare(connection)
 
+    def _on_begin(self, connection: sqlalchemy.Connection) -> None:
+        self.begin(connection.connection.dbapi_connection)
+
     def prepare(self, connection: Any) -> None:
         """Set up a new connection of the driver: UTC, read-only."""
+
+    def begin(self, connection: Any) -> None:
+        """Set up a transaction of SQLAlchemy's where that is not the connection's to keep."""
 
     @abstractmethod
     def run(self, query: Query, snapshot: Snapshot | None = None) -> AbstractContextManager[Result]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -25,6 +25,7 @@ from rivet_core.builtin.sqlalchemy.backend import Backend, Result, silence
 from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import MAX_DECIMAL_DIGITS, ResultColumn
 from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
+from rivet_core.builtin.sqlalchemy.postgres_session import drop, settle
 from rivet_core.builtin.sqlalchemy.postgres_snapshot import adopt, export
 
 if TYPE_CHECKING:
@@ -68,15 +69,9 @@ _FIRST_FETCH_ROWS: Final = 64
 _MAX_FETCH_ROWS: Final = 8192
 # Rows that libpq holds at a time: few, for a value may have many megabytes, and twice that as hexadecimal text.
 _CHUNK_ROWS: Final = 4
-# The text forms that the decoders read, whatever the server's or the role's settings are.
-_SESSION: Final = (
-    "SET TIME ZONE 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; "
-    "SET extra_float_digits = 3; SET bytea_output = 'hex'"
-)
 _SHORT_CHARACTERS: Final = 1000
 # libpq's number of the field (postgres_ext.h, PG_DIAG_SQLSTATE).
 _SQLSTATE: Final = ord("C")
-_CANCEL_SECONDS: Final = 5.0
 _NO_PRECISION: Final = "has no precision, so no decimal holds every value"
 
 _COLUMNS: Final = """
@@ -115,12 +110,14 @@ class Postgres(Backend):
     name: ClassVar[str] = "postgres"
 
     def prepare(self, connection: Any) -> None:
-        """Set the forms of text, UTC, and read-only transactions."""
+        """Set what psycopg does: read-only transactions, and no prepared statements, which a pooler would not keep."""
         connection.wait = partial(_wait, connection.wait, self.read_timeout)
-        connection.autocommit = True
-        connection.execute(_SESSION)
-        connection.autocommit = False
+        connection.prepare_threshold = None
         connection.read_only = True
+
+    def begin(self, connection: Any) -> None:
+        """Set the forms of text and UTC."""
+        settle(connection)
 
     @contextmanager
     def run(self, query: Query, snapshot: Snapshot | None = None) -> Iterator[Result]:
@@ -137,14 +134,14 @@ class Postgres(Backend):
             with self.failures(statement if params is None else ""):
                 if snapshot is not None:
                     adopt(self.driver, connection, snapshot)
-                self._load_as_text(connection)
                 # Every row will be fetched, so the plan for all of them is the best, not that for the first ones.
-                connection.execute("SET LOCAL cursor_tuple_fraction = 1")
+                settle(connection, "cursor_tuple_fraction = 1")
+                self._load_as_text(connection)
                 cursor.execute(statement, params)
                 columns = self._columns(connection, cursor.pgresult, query.table)
             yield Result(columns, rows, clock)
         finally:
-            _drop(connection)
+            drop(connection)
             rows.close()
             cursor.close()
 
@@ -155,25 +152,31 @@ class Postgres(Backend):
         probe = wrap(statement, "SELECT * FROM (", ") AS rivet_query LIMIT 0")
         with ExitStack() as stack:
             with self.failures():
-                exporter = stack.enter_context(closing(self.connect()))
-                with closing(self.connect()) as guard:
+                exporter = stack.enter_context(self.own_connection())
+                with self.own_connection() as guard:
                     exported = export(self.driver, exporter, guard, (probe, params))
             yield exported
+
+    @contextmanager
+    def own_connection(self) -> Iterator[Any]:
+        """Open a connection of psycopg that is dropped with the block."""
+        connection = self.connect()
+        try:
+            yield connection
+        finally:
+            drop(connection)
 
     def fetch(self, query: Query, snapshot: Snapshot) -> Sequence[Sequence[object]]:
         """Run a small query on a connection of its own that has adopted the view."""
         dialect = self.engine.dialect
         statement, names = render(query.text, dialect.name, dialect.paramstyle)
-        with self.failures():
-            connection = self.connect()
-            try:
-                adopt(self.driver, connection, snapshot)
-                rows: Sequence[Sequence[object]] = connection.execute(
-                    statement, arguments(names, query.params, dialect.paramstyle)
-                ).fetchall()
-                return rows
-            finally:
-                _drop(connection)
+        with self.failures(), self.own_connection() as connection:
+            adopt(self.driver, connection, snapshot)
+            settle(connection)
+            rows: Sequence[Sequence[object]] = connection.execute(
+                statement, arguments(names, query.params, dialect.paramstyle)
+            ).fetchall()
+            return rows
 
     def _load_as_text(self, connection: Any) -> None:
         """Make psycopg hand over what the server sent; ``bytea`` is decoded, which halves its size."""
@@ -361,14 +364,6 @@ def _not_for_ever(waiting: Generator[Any, Any, Any], seconds: float) -> Generato
             wanted = waiting.send(ready)
     except StopIteration as end:
         return end.value
-
-
-def _drop(connection: Any) -> None:
-    """Close the connection, after cancelling what still runs: the server would go on until it next writes."""
-    if connection.info.transaction_status.name == "ACTIVE":
-        with suppress(Exception):
-            connection.cancel_safe(timeout=_CANCEL_SECONDS)
-    connection.close()
 
 
 # undefined or ambiguous column, function, table, schema, parameter

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rivet_core.api import QueryError, SnapshotLost
+from rivet_core.builtin.sqlalchemy.postgres_session import settle
 
 if TYPE_CHECKING:
     from rivet_core.api import Snapshot
     from rivet_core.builtin.sqlalchemy.backend import Statement
 
 # The transaction that exports does nothing for as long as the others read.
-_PATIENT: Final = "SET idle_in_transaction_session_timeout = 0"
-_PATIENT_17: Final = "SET transaction_timeout = 0"
+_PATIENT: Final = "idle_in_transaction_session_timeout = 0"
+_PATIENT_17: Final = "transaction_timeout = 0"
 # Tables that the transaction has touched are those that it has locked.
 _FOREIGN: Final = """
 SELECT c.relname FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
@@ -51,13 +52,10 @@ def export(driver: Any, exporter: Any, guard: Any, probe: Statement) -> Exported
     Raises:
         QueryError: a table is on another server, of which every connection has a view of its own.
     """
+    settle(guard)
     guard.execute(*probe)
-    exporter.autocommit = True
-    exporter.execute(_PATIENT)
-    if exporter.info.server_version >= 170_000:
-        exporter.execute(_PATIENT_17)
-    exporter.autocommit = False
     exporter.isolation_level = driver.IsolationLevel.REPEATABLE_READ
+    settle(exporter, _PATIENT, *([_PATIENT_17] if exporter.info.server_version >= 170_000 else []))
     ((identifier,),) = exporter.execute("SELECT pg_export_snapshot()").fetchall()
     exporter.execute(*probe)
     foreign = sorted(name for (name,) in exporter.execute(_FOREIGN))
