@@ -17,7 +17,7 @@ PIP_INSTALL := -m pip -qq --disable-pip-version-check --no-input install
 export RIVET_ORIGINAL ?= $(CURDIR)/.venvs/original/bin/rivet
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs bench system-servers
+.PHONY: help demo test lint docs bench fuzz system-servers
 
 help:
 	@echo 'make demo    export a generated shop database to ./output and validate it'
@@ -25,6 +25,7 @@ help:
 	@echo 'make lint    check style, types and import rules'
 	@echo 'make docs    build the documentation into ./site'
 	@echo 'make bench   run the benchmarks'
+	@echo 'make fuzz    fuzz a native decoder; ARGS="postgres --seconds 600" or mysql'
 
 demo: .venvs/demo/.installed
 	@$(DEMO_BIN)/python examples/demo/make_shop.py examples/demo/shop.db
@@ -45,6 +46,9 @@ docs: .venv/.installed
 
 bench: .venv/.installed
 	$(BIN)/python -m bench $(ARGS)
+
+fuzz: .venv/.installed
+	$(BIN)/python -m fuzz $(ARGS)
 
 .venv/.installed: requirements-dev.txt constraints.txt $(PROJECT_FILES)
 	@scripts/new-environment $(PYTHON) .venv

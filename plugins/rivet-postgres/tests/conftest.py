@@ -16,6 +16,7 @@ LEFT_OUT = find_spec("rivet_postgres._decoder") is None and os.environ.get("CI")
 collect_ignore = (
     [
         "test_postgres_conformance.py",
+        "test_postgres_corpus.py",
         "test_postgres_decoder.py",
         "test_postgres_silence.py",
         "test_postgres_source.py",
