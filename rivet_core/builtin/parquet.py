@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rivet_core.api import Decoder, Encoder, Format, FormatError
-from rivet_core.builtin.parquet_bounds import RowGroupBound, storage_type
-from rivet_core.contract.types import type_name
+from rivet_core.builtin.parquet_bounds import RowGroupBound
+from rivet_core.contract.types import storage_type, type_name
 
 _LEVELS: Final = {"zstd": range(1, 23), "gzip": range(1, 10)}
 #: On lineitem-like rows zstd 3 takes a sixth more CPU than 1 for the whole encoding and saves nothing.

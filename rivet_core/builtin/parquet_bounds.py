@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types
 
+from rivet_core.contract.types import storage_type
+
 # pyarrow's own annotations lack the attributes of concrete arrays and types and many calls of compute functions.
 Array: TypeAlias = Any
 DataType: TypeAlias = Any
@@ -93,11 +95,6 @@ class _ColumnBound:
     def metadata_bytes(self, longest: int) -> int:
         """Return the size of the column's metadata if its longest value has ``longest`` bytes."""
         return self._fixed_bytes + _STATISTIC_COPIES * longest
-
-
-def storage_type(data_type: DataType) -> DataType:
-    """Return the type that an extension type is stored as, or the type itself."""
-    return data_type.storage_type if isinstance(data_type, pa.BaseExtensionType) else data_type
 
 
 def _leaves(data_type: DataType, path_bytes: int) -> Iterator[tuple[int, DataType]]:

@@ -86,17 +86,13 @@ def _cells(summary: RunSummary) -> list[str]:
         run.run_id,
         run.export,
         summary.status,
-        _moment(run.started_at.isoformat(timespec="seconds")),
+        run.started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
         _took(summary),
         f"{run.rows:,}",
         f"{run.parts:,}",
         format_bytes(run.size_bytes),
         _chunks(summary),
     ]
-
-
-def _moment(iso: str) -> str:
-    return iso.replace("+00:00", "Z")
 
 
 def _took(summary: RunSummary) -> str:
@@ -111,13 +107,14 @@ def _chunks(summary: RunSummary) -> str:
 
 def _render_run(details: RunDetails, text: TextOutput) -> None:
     from rivet_core.cli.progress import format_bytes, format_count
+    from rivet_core.engine.result import timestamp
 
     summary, run = details.summary, details.summary.run
     text.line(f"{run.run_id}: {summary.status}", _STYLES.get(summary.status, ""))
     if summary.died:
         text.line(f"  {summary.died}")
     text.line(f"  {run.export}, mode {run.mode}, into {run.prefix_uri}")
-    text.line(f"  {_moment(run.started_at.isoformat(timespec='milliseconds'))}, took {_took(summary)}")
+    text.line(f"  {timestamp(run.started_at)}, took {_took(summary)}")
     sizes = [format_count(run.rows, "row"), format_count(run.parts, "part"), format_bytes(run.size_bytes)]
     text.line(f"  published: {', '.join(sizes) if run.status == 'succeeded' else 'nothing'}")
     if summary.chunks:
@@ -131,7 +128,7 @@ def _render_run(details: RunDetails, text: TextOutput) -> None:
     text.line()
     text.line("journal", "strong")
     for event in details.events:
-        text.line(f"  {_moment(event.at.isoformat(timespec='milliseconds'))} {event.kind} {_fields(event)}".rstrip())
+        text.line(f"  {timestamp(event.at)} {event.kind} {_fields(event)}".rstrip())
     if details.parts:
         text.line()
         text.table(

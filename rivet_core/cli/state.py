@@ -28,12 +28,12 @@ def show(*, config: Path, output: Output, names: tuple[str, ...]) -> None:
     from rivet_core.config import load
     from rivet_core.engine.standing import standing_of
     from rivet_core.plugins import load_registry
-    from rivet_core.state import open_state
+    from rivet_core.state import location_of, read_state
 
     loaded = load(config, load_registry())
     exports = loaded.select(names)
-    with open_state(loaded.state_url, loaded.base_dir) as store:
-        location = store.location
+    location = location_of(loaded.state_url, loaded.base_dir)
+    with read_state(loaded.state_url, loaded.base_dir) as store:
         found = [standing_of(store, export) for export in exports]
     document = {"state": location, "exports": [standing.to_json() for standing in found], "exit_code": 0}
     output.report(document, lambda text: _render_standings(location, found, text))
@@ -53,12 +53,10 @@ def reset(*, config: Path, output: Output, name: str, execute: bool) -> None:
     from rivet_core.config import load
     from rivet_core.engine.standing import reset_cursor
     from rivet_core.plugins import load_registry
-    from rivet_core.state import open_state
 
     loaded = load(config, load_registry())
     (export,) = loaded.select([name])
-    with open_state(loaded.state_url, loaded.base_dir) as store:
-        done = reset_cursor(store, export, execute=execute)
+    done = reset_cursor(loaded, export, execute=execute)
     output.report({**done.to_json(), "exit_code": 0}, lambda text: _render_reset(done, text))
 
 

@@ -137,6 +137,13 @@ def normalise_type(dtype: pa.DataType) -> pa.DataType:
     return parse_type(type_name(dtype))
 
 
+def storage_type(dtype: pa.DataType) -> pa.DataType:
+    """Return the type that an extension type is stored as, or the type itself."""
+    while isinstance(dtype, pa.BaseExtensionType):
+        dtype = dtype.storage_type
+    return dtype
+
+
 def type_name(dtype: pa.DataType) -> str:
     """Return the name of an Arrow type. ``parse_type`` gives the normalised type back.
 

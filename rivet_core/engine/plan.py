@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rivet_core.api.source import SourceSchema
     from rivet_core.config import Config, DestinationChoice, ExportConfig
     from rivet_core.plugins import Registry
+    from rivet_core.state import RunRow, StateStore
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,14 @@ def choose_prefix(
 
     Raises:
         UsageError: the template names the run, and the state knows none.
-        StateError: the state database cannot be opened.
+        StateError: the state database cannot be read.
     """
     named = placeholders_in(export.destination.template)
     if prefix is None and "run_id" in named and (run_id is None or (day is None and "date" in named)):
-        from rivet_core.state import open_state  # loads SQLAlchemy, which most validations do without
+        from rivet_core.state import read_state  # loads SQLAlchemy, which most validations do without
 
-        with open_state(config.state_url, config.base_dir) as state:
-            meant = state.newest_run(export.name) if run_id is None else state.find_run(export.name, run_id)
+        with read_state(config.state_url, config.base_dir) as state:
+            meant = _find_run(state, export.name, run_id) if state is not None else None
         if meant is not None:
             run_id, day = meant.run_id, day or meant.started_at.astimezone(UTC).date()
         elif run_id is None:
@@ -64,6 +65,10 @@ def choose_prefix(
                 f"the prefix of {export.name!r} names the run, and the state knows none", hint="name it with --run-id"
             )
     return PrefixChoice(day or datetime.now(UTC).date(), run_id, prefix)
+
+
+def _find_run(state: StateStore, export: str, run_id: str | None) -> RunRow | None:
+    return state.newest_run(export) if run_id is None else state.find_run(export, run_id)
 
 
 def resolve_destination(export: ExportConfig, choice: PrefixChoice) -> DestinationChoice:

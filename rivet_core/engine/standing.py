@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from rivet_core.engine.result import timestamp
+from rivet_core.state import open_state, read_state
 
 if TYPE_CHECKING:
-    from rivet_core.config import ExportConfig
+    from rivet_core.config import Config, ExportConfig
     from rivet_core.state import CursorRow, LeaseInfo, RunRow, StateStore
 
 
@@ -65,12 +66,17 @@ class CursorReset:
         return asdict(self)
 
 
-def standing_of(state: StateStore, export: ExportConfig) -> Standing:
+def standing_of(state: StateStore | None, export: ExportConfig) -> Standing:
     """Return where an export stands.
+
+    Args:
+        state: ``None`` if no run has used it yet.
 
     Raises:
         StateError: the state database cannot be read.
     """
+    if state is None:
+        return Standing(export.name, export.mode, cursor=None, last_run=None, holder=None)
     holder = state.lease_holder(export.name)
     return Standing(
         export=export.name,
@@ -81,7 +87,7 @@ def standing_of(state: StateStore, export: ExportConfig) -> Standing:
     )
 
 
-def reset_cursor(state: StateStore, export: ExportConfig, *, execute: bool) -> CursorReset:
+def reset_cursor(config: Config, export: ExportConfig, *, execute: bool) -> CursorReset:
     """Forget the cursor of an export, under its lease; without ``execute`` only look.
 
     Raises:
@@ -89,8 +95,9 @@ def reset_cursor(state: StateStore, export: ExportConfig, *, execute: bool) -> C
         StateError: the state database cannot be read or written.
     """
     if not execute:
-        return CursorReset(export.name, state.cursor(export.name), executed=False)
-    with state.acquire(export.name, wait_seconds=0) as lease:
+        with read_state(config.state_url, config.base_dir) as found:
+            return CursorReset(export.name, None if found is None else found.cursor(export.name), executed=False)
+    with open_state(config.state_url, config.base_dir) as state, state.acquire(export.name, wait_seconds=0) as lease:
         cursor = state.cursor(export.name)
         state.reset_cursor(lease)
     return CursorReset(export.name, cursor, executed=True)

@@ -1,5 +1,6 @@
 """What a run remembers between its steps and between runs, in a SQL database."""
 
+from rivet_core.state.database import location_of
 from rivet_core.state.lease import Lease, LeaseHolder, LeaseInfo
 from rivet_core.state.store import (
     ChunkRow,
@@ -26,6 +27,7 @@ __all__ = [
     "RunStart",
     "RunStatus",
     "StateStore",
+    "location_of",
     "open_state",
     "read_state",
 ]

@@ -237,6 +237,15 @@ def open_existing(url: Secret | str, base_dir: Path) -> Database | None:
     return None
 
 
+def location_of(url: Secret | str, base_dir: Path) -> str:
+    """Return ``Database.location`` of a state database, which need not be there.
+
+    Raises:
+        StateError: the URL cannot be read, or names no database that can keep the state.
+    """
+    return _shown(_resolve(url, base_dir))
+
+
 def _resolve(url: Secret | str, base_dir: Path) -> URL:
     try:
         parsed = make_url(url.reveal() if isinstance(url, Secret) else url)

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from pyarrow import types as at
 from xxhash import xxh3_128_digest
 
-from rivet_core.contract.types import normalise_type
-from rivet_core.engine.gates.distinct import plain
+from rivet_core.contract.types import normalise_type, storage_type
+from rivet_core.engine.plain import plain
 
 #: Bytes of one digest.
 DIGEST_BYTES: Final = 16
@@ -83,7 +83,5 @@ def _as_bytes(column: pa.Array[Any]) -> pa.Array[Any]:
 def _normal(column: pa.Array[Any]) -> pa.Array[Any]:
     """Return a column in the type that stands for its own and all others of the same name, without extensions."""
     array = plain(column)
-    wanted = normalise_type(array.type)
-    if isinstance(wanted, pa.BaseExtensionType):
-        wanted = wanted.storage_type
+    wanted = storage_type(normalise_type(array.type))
     return array if array.type == wanted or at.is_nested(wanted) else array.cast(wanted)

@@ -20,6 +20,7 @@ from pyarrow import types as at
 from xxhash import xxh3_128_digest
 
 from rivet_core.api.errors import StorageFull
+from rivet_core.engine.plain import plain, plain_type
 
 _WIDE: Final = pa.binary(16)
 #: Arrow's hash table over 8-byte keys has up to so many times their size (measured, while it grows).
@@ -41,7 +42,7 @@ _Run = tuple[int, "array[int]"]
 
 def is_comparable(dtype: pa.DataType) -> bool:
     """Whether values of this type have keys: all but lists, structs, maps and intervals."""
-    dtype = _storage(dtype)
+    dtype = plain_type(dtype)
     return not (at.is_nested(dtype) or at.is_interval(dtype) or at.is_union(dtype))
 
 
@@ -64,14 +65,6 @@ def keys_of(array: pa.Array[Any]) -> pa.Array[Any]:
     return _wide_keys(array)
 
 
-def plain(array: Any) -> pa.Array[Any]:
-    """Return the values without an extension type around them and without a dictionary."""
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
-    decoded: pa.Array[Any] = array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
-    return decoded
-
-
 def _float_keys(array: pa.Array[Any]) -> pa.Array[Any]:
     numbers: Any = pc.add(array.cast(pa.float64()), 0.0)  # -0.0 + 0.0 is 0.0
     keys: pa.Array[Any] = pc.if_else(pc.is_nan(numbers), float("nan"), numbers).view(pa.uint64())
@@ -91,12 +84,6 @@ def _wide_keys(array: pa.Array[Any]) -> pa.Array[Any]:
     )
     digests = b"".join(map(xxh3_128_digest, values.to_pylist()))
     return pa.Array.from_buffers(_WIDE, len(values), [None, pa.py_buffer(digests)])
-
-
-def _storage(dtype: pa.DataType) -> pa.DataType:
-    if isinstance(dtype, pa.BaseExtensionType):
-        return _storage(dtype.storage_type)
-    return _storage(dtype.value_type) if at.is_dictionary(dtype) else dtype
 
 
 class SpillFile:

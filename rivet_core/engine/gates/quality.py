@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final, Literal
 import pyarrow as pa
 
 from rivet_core.api.errors import ConfigError, QualityFailed
-from rivet_core.contract.types import normalise_type, type_name
-from rivet_core.engine.gates.distinct import WORKING_FACTOR, KeySet, SpillFile, is_comparable, keys_of, plain
+from rivet_core.contract.types import normalise_type, storage_type, type_name
+from rivet_core.engine.gates.distinct import WORKING_FACTOR, KeySet, SpillFile, is_comparable, keys_of
+from rivet_core.engine.plain import plain
 
 if TYPE_CHECKING:
     from rivet_core.api.destination import Destination
@@ -113,7 +114,7 @@ class Gates:
         self._quality = quality
         self._unique = tuple(dict.fromkeys(quality.unique_columns))
         # What Parquet gives back: parts that are read again have the same keys as rows of the source.
-        self._types = {name: _storage(normalise_type(schema.field(name).type)) for name in self._unique}
+        self._types = {name: storage_type(normalise_type(schema.field(name).type)) for name in self._unique}
         self._spill = SpillFile()
         self._lock = threading.Lock()
         sets = (workers + 1) * len(self._unique) + WORKING_FACTOR
@@ -220,7 +221,3 @@ def refuse_failed(results: Iterable[GateResult]) -> None:
             f"{len(failed)} of {len(every)} quality gates failed: {'; '.join(map(str, failed))}",
             hint="correct the data, or the gates under quality, and run again without --resume",
         )
-
-
-def _storage(dtype: pa.DataType) -> pa.DataType:
-    return dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype

@@ -20,6 +20,7 @@ from pyarrow import types as at
 
 from rivet_core.api.errors import QueryError, SafetyError
 from rivet_core.contract.types import type_name
+from rivet_core.engine.plain import plain, plain_type
 
 if TYPE_CHECKING:
     from rivet_core.contract.key_text import KeyValue
@@ -110,7 +111,7 @@ class Delivered:
         return batch.filter(pa.array(new, pa.bool_()))
 
     def _cursors(self, batch: pa.RecordBatch) -> pa.Array[Any]:
-        columns = [_storage(self._column(batch, name)) for name in self._cursor]
+        columns = [plain(self._column(batch, name)) for name in self._cursor]
         if len(columns) == 1:
             return columns[0]
         return pc.coalesce(columns[0], columns[1].cast(columns[0].type))
@@ -127,8 +128,7 @@ class Delivered:
         return list(zip(*columns, strict=True))
 
     def _type_of(self, name: str) -> pa.DataType:
-        type_: pa.DataType = self._schema.field(name).type
-        return type_.storage_type if isinstance(type_, pa.BaseExtensionType) else type_
+        return plain_type(self._schema.field(name).type)
 
     def _widen(self, cursor: pa.Array[Any]) -> None:
         """Keep the smallest and the largest cursor in the order of Arrow, whatever the database's is."""
@@ -150,12 +150,6 @@ def _changed(what: str) -> SafetyError:
     )
 
 
-def _storage(array: pa.Array[Any]) -> pa.Array[Any]:
-    if isinstance(array, pa.DictionaryArray):
-        array = array.dictionary_decode()
-    return array.storage if isinstance(array, pa.ExtensionArray) else array
-
-
 def _from(cursor: pa.Array[Any], low: KeyValue) -> pa.Array[Any] | None:
     """Return which cursors are ``low`` or above; ``None`` where that is for the database to say."""
     type_ = cursor.type
@@ -174,7 +168,7 @@ def _cast(array: pa.Array[Any], type_: pa.DataType, name: str) -> pa.Array[Any]:
     Raises:
         SafetyError: it was another kind of type.
     """
-    array = _storage(array)
+    array = plain(array)
     if array.type == type_:
         return array
     numbers = (at.is_integer(array.type) or at.is_decimal(array.type)) and (
@@ -202,10 +196,10 @@ def _comparable(array: pa.Array[Any], type_: pa.DataType, name: str) -> list[Any
     values: list[Any] = formed.to_pylist()
     if at.is_uint64(type_):
         return [value if value in _INT64 else str(value) for value in values]
-    return list(map(_plain, values)) if at.is_decimal(type_) else values
+    return list(map(_digits, values)) if at.is_decimal(type_) else values
 
 
-def _plain(value: Decimal) -> str:
+def _digits(value: Decimal) -> str:
     return format(value, "f")
 
 

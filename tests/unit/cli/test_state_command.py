@@ -105,3 +105,18 @@ def test_no_password_is_shown(state: StateStore, monkeypatch: pytest.MonkeyPatch
     assert main(["state", "show"]) == 1
     shown = capsys.readouterr()
     assert "canary" not in shown.out + shown.err
+
+
+def test_looking_creates_and_migrates_nothing(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RIVET_STATE_URL", raising=False)
+    (tmp_path / "rivet.yaml").write_text(CONFIG)
+    found = document(capsys, "state", "show")
+    assert found["state"] == str(tmp_path / ".rivet_state.db")
+    assert [(item["cursor"], item["last_run"], item["lease"]) for item in found["exports"]] == [(None, None, None)] * 2
+    assert document(capsys, "state", "reset", "-e", "orders")["cursor"] is None
+    assert [path.name for path in tmp_path.iterdir()] == ["rivet.yaml"]
+    open_state(Secret("sqlite:///.rivet_state.db"), tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / ".rivet_state.db")) as connection, connection:
+        connection.execute("UPDATE rivet_schema SET version = version - 1")
+    assert document(capsys, "state", "show")["error"]["hint"] == "the next `rivet run` brings it up to date"

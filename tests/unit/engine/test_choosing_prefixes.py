@@ -60,6 +60,7 @@ def test_no_run_at_all(shop: Shop) -> None:
     template(shop, "out/{run_id}")
     with pytest.raises(UsageError, match="the state knows none"):
         chosen(shop)
+    assert not (shop.directory / ".rivet_state.db").exists()
 
 
 def test_a_prefix_that_is_given_is_taken_as_it_is(shop: Shop) -> None:

@@ -45,6 +45,15 @@ def batch(types: list[pa.DataType], rows: list[tuple[Any, ...]], names: str = "a
     return pa.RecordBatch.from_arrays(arrays, names=list(names[: len(types)]))
 
 
+def test_keys_that_come_as_a_dictionary_are_the_values_in_it():
+    words = pa.dictionary(pa.int8(), pa.string())
+    read = batch([words, words], [("a", "x"), ("b", "x"), ("a", "y")], "kt")
+    for earlier in (words, pa.string()):
+        with closing(Delivered(read.schema, ["k"], ["t"])) as delivered:
+            delivered.add(batch([earlier, earlier], [("b", "x"), ("a", "y")], "kt"))
+            assert delivered.admit(read).to_pylist() == [{"k": "a", "t": "x"}]
+
+
 @given(st.data())
 @settings(deadline=None)
 def test_a_row_is_dropped_if_its_key_and_cursor_were_delivered_and_only_then(data: st.DataObject):
