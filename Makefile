@@ -60,6 +60,12 @@ fuzz: .venv/.installed
 	@$(DEMO_BIN)/python $(PIP_INSTALL) --constraint constraints.txt $(RUNTIME)
 	@touch $@
 
+# What the benchmarks measure Rivet beside, each alone with what it needs; `python -m bench` asks for those that it runs.
+.venvs/bench/%/.installed: bench/peers/%.txt
+	@scripts/new-environment $(PYTHON) .venvs/bench/$*
+	@.venvs/bench/$*/bin/python $(PIP_INSTALL) --requirement $<
+	@touch $@
+
 # The tool that this one must stay compatible with; `make test` runs it against our prefixes and ours against its.
 .venvs/original/.installed: Makefile
 	@scripts/new-environment $(PYTHON) .venvs/original

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import get_args
+from textwrap import indent
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "tests"))  # the private servers of the tests serve here too
 
-from bench.cases import CASES, Case, Goal, Setting  # noqa: E402
-from bench.measure import CommandFailed, Quantity, Sample, interleave, median  # noqa: E402
+from bench.case import Case, Setting  # noqa: E402
+from bench.cases import CASES  # noqa: E402
+from bench.measure import CommandFailed, Race, interleave  # noqa: E402
+from bench.report import chart, markdown, text_of  # noqa: E402
+from bench.result import document  # noqa: E402
 
 RESULTS = Path(__file__).with_name("results")
-_PACKAGES = ("rivet-core", "pyarrow", "sqlalchemy", "psycopg", "click")
+_CACHE = ROOT / ".cache" / "bench"
+_QUICK_ROWS = 50_000
 
 
 def main() -> int:
@@ -31,89 +32,55 @@ def main() -> int:
     for name in arguments.cases or list(CASES):
         print(f"\n{name}", flush=True)
         with tempfile.TemporaryDirectory(prefix="rivet-bench-") as work:
-            setting = Setting(Path(work), ROOT / ".cache" / "bench", arguments.rows, arguments.peer_python)
+            setting = Setting(Path(work), _CACHE, arguments.rows, frozenset(arguments.only))
             try:
                 with CASES[name](setting) as case:
-                    samples = interleave(case.contenders, arguments.rounds)
+                    race = interleave(case.contenders, arguments.rounds, unmeasured=0 if arguments.quick else 1)
             except CommandFailed as error:
                 print(f"  failed: {error}", file=sys.stderr)
                 failed = True
                 continue
-        reached = _report(case, samples)
-        _keep(name, arguments, case, samples, reached)
+        if arguments.quick:  # start-up times are most of what was measured
+            case = replace(case, goals=())
+        _keep(name, case, race, _CACHE / "results" if arguments.quick or arguments.only else RESULTS)
     return 1 if failed else 0
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=main.__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(CASES)}; all of them by default")
-    parser.add_argument("--rounds", type=int, default=5, help="measured runs of each command")
-    parser.add_argument("--rows", type=int, default=5_000_000, help="rows of the exported table")
-    parser.add_argument("--peer-python", default=sys.executable, help="the interpreter that has the peers installed")
+    parser.add_argument("--rounds", type=int, help="measured runs of each command; default: 3")
+    parser.add_argument("--rows", type=int, help="rows of the exported table; each case has its own default")
+    parser.add_argument("--only", type=_names, default=[], metavar="NAME,NAME", help="of the peers' cases: who runs")
+    quick = f"one round of {_QUICK_ROWS} rows, no unmeasured one, kept in .cache: whether everything works"
+    parser.add_argument("--quick", action="store_true", help=quick)
     arguments = parser.parse_args()
+    arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
+    arguments.rows = arguments.rows or (_QUICK_ROWS if arguments.quick else None)
     unknown = [name for name in arguments.cases if name not in CASES]
     if unknown:
         parser.error(f"no case {', '.join(unknown)}; there are {', '.join(CASES)}")
     return arguments
 
 
-def _report(case: Case, samples: dict[str, list[Sample]]) -> list[dict[str, object]]:
-    """Print the medians and return how each goal was reached."""
-    for line in case.skipped:
-        print(f"  skipped {line}")
-    width = max((len(name) for name in samples), default=0)
-    print(f"  {'':{width}}  wall s (min to max)          CPU s   peak MiB")
-    for name, runs in samples.items():
-        walls = [run.wall_seconds for run in runs]
-        print(
-            f"  {name:{width}}  {median(runs, 'wall_seconds'):8.3f} ({min(walls):.3f} to {max(walls):.3f})"
-            f"  {median(runs, 'cpu_seconds'):8.3f}  {median(runs, 'peak_rss_mib'):8.0f}"
-        )
-    return [_reach(goal, samples) for goal in case.goals]
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
-def _reach(goal: Goal, samples: dict[str, list[Sample]]) -> dict[str, object]:
-    value = median(samples[goal.contender], goal.quantity)
-    unit: str = goal.quantity
-    if goal.baseline is not None:
-        value /= median(samples[goal.baseline], goal.quantity)
-        unit = f"times {goal.baseline}"
-    met = value <= goal.limit
-    print(f"  {'met   ' if met else 'MISSED'} {goal.contender}: {value:.2f} {unit}, at most {goal.limit:.2f}")
-    return {**asdict(goal), "value": value, "met": met}
-
-
-def _keep(
-    name: str,
-    arguments: argparse.Namespace,
-    case: Case,
-    samples: dict[str, list[Sample]],
-    goals: list[dict[str, object]],
-) -> None:
+def _keep(name: str, case: Case, race: Race, directory: Path) -> None:
+    """Print the result and keep it in place of the case's earlier one."""
     now = datetime.now(UTC)
-    result = {
-        "case": name,
-        "at": now.isoformat(timespec="seconds"),
-        "rows": None if name == "startup" else arguments.rows,
-        "machine": {
-            "system": platform.system(),
-            "architecture": platform.machine(),
-            "cpus": os.cpu_count(),
-            "python": platform.python_version(),
-            **{package: version(package) for package in _PACKAGES},
-        },
-        "samples": {contender: [asdict(run) for run in runs] for contender, runs in samples.items()},
-        "medians": {
-            contender: {quantity: median(runs, quantity) for quantity in get_args(Quantity)}
-            for contender, runs in samples.items()
-        },
-        "goals": goals,
-        "skipped": list(case.skipped),
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}-{now:%Y%m%dT%H%M%SZ}.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"  kept in {path.relative_to(ROOT)}")
+    result = document(name, now, case, race)
+    print(indent(text_of(result), "  "))
+    stem = f"{name}-{now:%Y%m%dT%H%M%SZ}"
+    directory.mkdir(parents=True, exist_ok=True)
+    for earlier in directory.glob(f"{name}-[0-9]*T[0-9]*Z.*"):
+        earlier.unlink()
+    files = {"json": json.dumps(result, indent=2) + "\n", "md": markdown(result), "svg": chart(result)}
+    for suffix, content in files.items():
+        if content:
+            (directory / f"{stem}.{suffix}").write_text(content)
+    print(f"  kept in {(directory / stem).relative_to(ROOT)}.json")
 
 
 sys.exit(main())

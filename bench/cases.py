@@ -10,17 +10,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from bench.case import Case, Goal, Setting
 from bench.data import postgres_orders, sqlite_orders
-from bench.measure import CommandFailed, Contender, Quantity
+from bench.environments import PeerMissing, environment_of
+from bench.measure import CommandFailed, Contender
+from bench.peer_cases import PEER_CASES
+from bench.rivet import RIVET, rivet_run
 from bench.stores import FIXED, LOCAL, Place, object_stores
 from servers.postgres import Postgres, postgres_server
 from servers.process import ServerMissing
 
-RIVET = str(Path(sys.executable).with_name("rivet"))
-_PEERS = Path(__file__).with_name("peers")
+# Of the table `orders`.
+_ROWS = 5_000_000
 
 # Of `chunks`, and of `resume`, where all of them but one are finished.
 _CHUNKS = 20
@@ -29,49 +32,6 @@ _MANY_CHUNKS = 1000
 # The part of `memory-stores` is larger than what the budget leaves, many times over.
 _SMALL_BUDGET = {"memory_budget": "64MB"}
 _LARGE_PART = {"compression": "none"}
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A bound on the median of one contender.
-
-    Attributes:
-        contender: whose median it is about.
-        quantity: the field of ``Sample``.
-        limit: in units of the field, or of the baseline's median if there is a baseline.
-        baseline: the contender to compare with.
-    """
-
-    contender: str
-    quantity: Quantity
-    limit: float
-    baseline: str | None = None
-
-
-@dataclass(frozen=True)
-class Case:
-    """Contenders of one comparison, its goals, and lines about the peers that are missing."""
-
-    contenders: tuple[Contender, ...]
-    goals: tuple[Goal, ...] = ()
-    skipped: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Where a case works.
-
-    Attributes:
-        work: an empty directory.
-        cache: a directory that stays, for generated data.
-        rows: rows of the exported table.
-        peer_python: the interpreter that has the peers.
-    """
-
-    work: Path
-    cache: Path
-    rows: int
-    peer_python: str
 
 
 @contextmanager
@@ -103,7 +63,7 @@ def memory(setting: Setting) -> Iterator[Case]:
 def throughput_sqlite(setting: Setting) -> Iterator[Case]:
     """How long an export from SQLite takes, beside DuckDB."""
     url = _sqlite(setting)
-    peers, skipped = _duckdb(setting, "sqlite", url.removeprefix("sqlite:///"))
+    peers, skipped = _duckdb(setting, "sqlite", {"BENCH_DATABASE": url.removeprefix("sqlite:///")})
     yield Case((_rivet(setting, "sqlite", url), *peers), skipped=skipped)
 
 
@@ -116,7 +76,14 @@ def throughput_postgres(setting: Setting) -> Iterator[Case]:
             return
         libpq = f"host={server.host} port={server.port} user={server.user} dbname={server.database}"
         password = {"PGPASSWORD": server.password}
-        peers, missing = _duckdb(setting, "postgres", libpq, password)
+        database = {
+            "BENCH_HOST": server.host,
+            "BENCH_PORT": str(server.port),
+            "BENCH_USER": server.user,
+            "BENCH_PASSWORD": server.password,
+            "BENCH_DATABASE": server.database,
+        }
+        peers, missing = _duckdb(setting, "postgres", database)
         psql = shutil.which("psql")
         if psql is None:
             missing = (*missing, "psql: not installed")
@@ -188,6 +155,7 @@ CASES: dict[str, Callable[[Setting], AbstractContextManager[Case]]] = {
     "stores": stores,
     "throughput-sqlite": throughput_sqlite,
     "throughput-postgres": throughput_postgres,
+    **PEER_CASES,
 }
 
 
@@ -204,30 +172,17 @@ def _rivet(
     """Return an export of the whole table; ``options`` and ``export`` extend its configuration."""
     name = name or engine
     directory = setting.work / f"rivet-{name}"
-    config, summary = directory / "rivet.yaml", directory / "summary.json"
-    content = {
-        "source": {"type": engine, "url_env": "BENCH_URL"},
-        "state": {"url": "sqlite:///state.db"},
-        "exports": [{"name": "orders", "table": "orders", "destination": place.destination, **(export or {})}],
-        **(options or {}),
-    }
+    name = f"rivet run ({name})"
+    rows = _rows(setting)
+    return rivet_run(directory, engine, url, rows, name=name, place=place, options=options, export=export)
 
-    def prepare() -> None:
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir()
-        config.write_text(json.dumps(content))  # JSON is YAML
 
-    def check() -> None:
-        found = json.loads(summary.read_bytes())["runs"][0]["rows"]
-        if found != setting.rows:
-            raise CommandFailed(f"rivet run ({name}) exported {found} rows of {setting.rows}")
-
-    command = [RIVET, "run", "--config", str(config), "--summary-output", str(summary)]
-    return Contender(f"rivet run ({name})", command, {"BENCH_URL": url, **place.environment}, prepare, check)
+def _rows(setting: Setting) -> int:
+    return setting.rows_or(_ROWS)
 
 
 def _chunked(setting: Setting, parallel: int = 1, chunks: int = _CHUNKS) -> dict[str, object]:
-    return {"mode": "chunked", "chunk_size": -(-setting.rows // chunks), "parallel": parallel}
+    return {"mode": "chunked", "chunk_size": -(-_rows(setting) // chunks), "parallel": parallel}
 
 
 def _resumed(setting: Setting) -> Contender:
@@ -237,12 +192,12 @@ def _resumed(setting: Setting) -> Contender:
     export = _chunked(setting, chunks=_MANY_CHUNKS)
     run = _rivet(setting, "sqlite", f"sqlite:///{source}", name="resumed", export=export, place=FIXED)
     directory = setting.work / "rivet-resumed"
-    _update(source, "UPDATE orders SET quantity = 'none' WHERE id = ?", setting.rows)
+    _update(source, "UPDATE orders SET quantity = 'none' WHERE id = ?", _rows(setting))
     run.prepare()
     failed = subprocess.run(run.command, env=os.environ | run.environment, capture_output=True, check=False)
     if failed.returncode != 3:
         raise CommandFailed(f"{run.name} was to fail in its last chunk and exited with {failed.returncode}")
-    _update(source, "UPDATE orders SET quantity = 1 WHERE id = ?", setting.rows)
+    _update(source, "UPDATE orders SET quantity = 1 WHERE id = ?", _rows(setting))
     directory.rename(died)
 
     def prepare() -> None:
@@ -266,26 +221,27 @@ def _update(database: Path, statement: str, *values: object) -> None:
 
 
 def _duckdb(
-    setting: Setting, engine: str, database: str, environment: dict[str, str] | None = None
+    setting: Setting, engine: str, environment: dict[str, str]
 ) -> tuple[tuple[Contender, ...], tuple[str, ...]]:
-    script = [setting.peer_python, str(_PEERS / "duckdb_export.py"), engine]
-    check = subprocess.run([*script, "--check"], capture_output=True, text=True, check=False)
-    if check.returncode != 0:
-        reason = (check.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        return (), (f"duckdb: {reason}",)
-    target = setting.work / f"duckdb-{engine}.parquet"
+    try:
+        installed = environment_of("duckdb")
+    except PeerMissing as missing:
+        return (), (f"duckdb: {missing}",)
+    target = setting.work / f"duckdb-{engine}"
+    target.mkdir()
     peer = Contender(
         f"duckdb ({engine})",
-        [*script, str(target)],
-        {"BENCH_DATABASE": database, **(environment or {})},
-        lambda: target.unlink(missing_ok=True),
+        installed.script("duckdb_export.py", str(target)),
+        {"BENCH_ENGINE": engine, "BENCH_TABLE": "orders", "BENCH_ROWS": str(_rows(setting)), **environment},
+        lambda: (target / "orders.parquet").unlink(missing_ok=True),
+        output=target,
     )
     return (peer,), ()
 
 
 def _sqlite(setting: Setting) -> str:
-    path = setting.cache / f"orders-{setting.rows}.db"
-    sqlite_orders(path, setting.rows)
+    path = setting.cache / f"orders-{_rows(setting)}.db"
+    sqlite_orders(path, _rows(setting))
     return f"sqlite:///{path}"
 
 
@@ -297,5 +253,5 @@ def _postgres(setting: Setting) -> Iterator[tuple[Postgres | None, tuple[str, ..
         except ServerMissing as missing:
             yield None, (f"postgres: {missing}",)
             return
-        postgres_orders(server.execute, setting.rows)
+        postgres_orders(server.execute, _rows(setting))
         yield server, ()

@@ -9,8 +9,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Protocol
 
 import psutil
 
@@ -18,11 +20,17 @@ import psutil
 _SAMPLE_SECONDS = 0.25
 _MIB = 1024 * 1024
 
-Quantity = Literal["wall_seconds", "cpu_seconds", "peak_rss_mib"]
+Quantity = Literal["wall_seconds", "cpu_seconds", "peak_rss_mib", "output_mib", "longest_statement_seconds"]
 
 
 class CommandFailed(Exception):
     """A measured command did not succeed; the message ends with what it wrote to stderr."""
+
+
+class Watch(Protocol):
+    """What looks at the database while a command runs."""
+
+    longest_seconds: float
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,10 @@ class Contender:
         environment: variables beside the inherited ones.
         prepare: brings everything back to the start before each run; not measured.
         check: raises ``CommandFailed`` if a run that exited with 0 has not done its work; not measured.
+        output: the directory whose Parquet files it writes, or none.
+        watch: measures the database's statements while a block lasts, or none.
+        peer: whether the comparison goes on without it when it fails.
+        limit_seconds: it is ended after this time, and has failed.
     """
 
     name: str
@@ -42,6 +54,10 @@ class Contender:
     environment: dict[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] = lambda: None
     check: Callable[[], None] = lambda: None
+    output: Path | None = None
+    watch: Callable[[], AbstractContextManager[Watch]] | None = None
+    peer: bool = False
+    limit_seconds: float = 3600
 
 
 @dataclass(frozen=True)
@@ -54,27 +70,55 @@ class Sample:
         peak_rss_mib: the largest resident set of one process as the kernel saw it, or of the whole tree as seen four
             times a second, whichever is larger. Pages shared within the tree count once for each process, and Linux
             counts what the benchmark itself occupied when it started the command: no value is below that (50 MiB).
+        output_mib: the Parquet files that it wrote, where it names their directory.
+        longest_statement_seconds: the longest statement seen in the database, where it is watched.
     """
 
     wall_seconds: float
     cpu_seconds: float
     peak_rss_mib: float
+    output_mib: float | None = None
+    longest_statement_seconds: float | None = None
 
 
-def interleave(contenders: Sequence[Contender], rounds: int) -> dict[str, list[Sample]]:
-    """Run all contenders once unmeasured, then ``rounds`` times in turn, each round beginning with another one.
+@dataclass(frozen=True)
+class Race:
+    """The samples of each contender, and why a peer has none (or no more)."""
+
+    samples: dict[str, list[Sample]]
+    failures: dict[str, str]
+
+
+def interleave(contenders: Sequence[Contender], rounds: int, *, unmeasured: int = 1) -> Race:
+    """Run all contenders ``unmeasured`` times, then ``rounds`` times in turn, each round beginning with another one.
+
+    A peer that fails takes no further part.
 
     Raises:
-        CommandFailed: a command exits with anything but 0.
+        CommandFailed: a command that is no peer exits with anything but 0.
     """
-    for contender in contenders:
-        measure(contender)
-    samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
-    for number in range(rounds):
-        first = number % len(contenders)
-        for contender in (*contenders[first:], *contenders[:first]):
-            samples[contender.name].append(measure(contender))
-    return samples
+    race = Race({contender.name: [] for contender in contenders}, {})
+    for number in range(-unmeasured, rounds):
+        for contender in rotated(contenders, max(number, 0)):
+            if contender.name in race.failures:
+                continue
+            try:
+                sample = measure(contender)
+            except CommandFailed as failure:
+                if not contender.peer:
+                    raise
+                race.failures[contender.name] = str(failure)
+                race.samples.pop(contender.name)
+                continue
+            if number >= 0:
+                race.samples[contender.name].append(sample)
+    return race
+
+
+def rotated(contenders: Sequence[Contender], first: int) -> tuple[Contender, ...]:
+    """Return all contenders, beginning with the one at ``first``."""
+    first %= max(len(contenders), 1)
+    return (*contenders[first:], *contenders[:first])
 
 
 def measure(contender: Contender) -> Sample:
@@ -84,7 +128,8 @@ def measure(contender: Contender) -> Sample:
         CommandFailed: it exits with anything but 0, or its work is not done.
     """
     contender.prepare()
-    with tempfile.TemporaryFile() as errors:
+    watch = contender.watch or (lambda: nullcontext(None))
+    with tempfile.TemporaryFile() as errors, watch() as statements:
         started = time.perf_counter()
         process = subprocess.Popen(
             contender.command,
@@ -93,10 +138,12 @@ def measure(contender: Contender) -> Sample:
             stdout=subprocess.DEVNULL,
             stderr=errors,
         )
-        with _TreeSampler(process.pid) as tree:
+        with _TreeSampler(process.pid) as tree, _Limit(process.pid, contender.limit_seconds) as limit:
             _, status, usage = os.wait4(process.pid, 0)
             wall = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)  # it was waited for behind Popen's back
+        if limit.reached:
+            raise CommandFailed(f"{contender.name} was ended after {contender.limit_seconds:.0f} s")
         if process.returncode != 0:
             errors.seek(0)
             message = errors.read().decode(errors="replace").strip()[-2000:]
@@ -104,13 +151,51 @@ def measure(contender: Contender) -> Sample:
     contender.check()
     unit = 1 if os.uname().sysname == "Darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
     peak = max(usage.ru_maxrss * unit, tree.peak_bytes)
-    return Sample(wall, usage.ru_utime + usage.ru_stime, peak / _MIB)
+    return Sample(
+        wall,
+        usage.ru_utime + usage.ru_stime,
+        peak / _MIB,
+        _written(contender.output),
+        None if statements is None else statements.longest_seconds,
+    )
 
 
-def median(samples: Sequence[Sample], quantity: Quantity) -> float:
-    """Return the median of one field of the samples."""
-    values: list[float] = [getattr(sample, quantity) for sample in samples]
-    return statistics.median(values)
+def median(samples: Sequence[Sample], quantity: Quantity) -> float | None:
+    """Return the median of one field of the samples, or ``None`` where it was not measured."""
+    values = [getattr(sample, quantity) for sample in samples]
+    return None if None in values or not values else statistics.median(values)
+
+
+def parquet_files(directory: Path) -> list[Path]:
+    """Return the Parquet files of a directory and its subdirectories, in order of their names."""
+    return sorted(directory.rglob("*.parquet"))
+
+
+def _written(directory: Path | None) -> float | None:
+    return None if directory is None else sum(file.stat().st_size for file in parquet_files(directory)) / _MIB
+
+
+class _Limit:
+    """Ends a process and its descendants when a time is over."""
+
+    def __init__(self, pid: int, seconds: float) -> None:
+        self.reached = False
+        self._pid = pid
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Limit:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._timer.cancel()
+
+    def _end(self) -> None:
+        self.reached = True
+        for process in _tree(self._pid):
+            with suppress(psutil.Error):
+                process.kill()
 
 
 class _TreeSampler:
@@ -136,14 +221,15 @@ class _TreeSampler:
 
     def _resident(self) -> int:
         total = 0
-        try:
-            root = psutil.Process(self._pid)
-            processes = [root, *root.children(recursive=True)]
-        except psutil.Error:
-            return 0
-        for process in processes:
-            try:
+        for process in _tree(self._pid):
+            with suppress(psutil.Error):  # it ended meanwhile
                 total += process.memory_info().rss
-            except psutil.Error:
-                continue  # it ended meanwhile
         return total
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
