@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from servers.mariadb import Mariadb, mariadb_server
+from servers.mysql import Mysql, mysql_server
 from servers.postgres import Postgres, postgres_server
 from servers.required import missing, serve
 
@@ -31,6 +32,12 @@ def postgres() -> Iterator[Postgres]:
 def mariadb() -> Iterator[Mariadb]:
     """A private MariaDB server; under pytest-xdist one for each worker."""
     yield from serve(mariadb_server())
+
+
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[Mysql]:
+    """A private MySQL server; no suite of Debian but sid has it, so its tests are skipped where it cannot be had."""
+    yield from serve(mysql_server(), optional=True)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -30,11 +31,23 @@ SETTINGS = {
 }
 
 
+@dataclass(frozen=True)
 class Mariadb(DatabaseServer):
-    """A database of a private MariaDB server."""
+    """A database of a private MariaDB server.
+
+    Attributes:
+        directory: where the server keeps its files.
+    """
+
+    directory: Path = Path()
 
     driver = "mysql+pymysql"
     unreachable = pymysql.err.OperationalError
+
+    @property
+    def socket(self) -> Path:
+        """The server's Unix socket."""
+        return self.directory / "socket"
 
     def connect(self) -> pymysql.connections.Connection[Any]:
         """Open a PyMySQL connection with autocommit."""
@@ -62,7 +75,7 @@ def mariadb_server() -> Iterator[Mariadb]:
     if install is None or program is None:
         raise ServerMissing(INSTALL)
     with private_directory("mariadb") as directory:
-        server = Mariadb(host=HOST, port=0, user="rivet", password=new_password(), database="test")
+        server = Mariadb(host=HOST, port=0, user="rivet", password=new_password(), database="test", directory=directory)
         data = directory / "data"
         # A server that starts deletes what others have left in a directory that they share, while they run or not.
         temporary = directory / "tmp"
@@ -95,7 +108,7 @@ def mariadb_server() -> Iterator[Mariadb]:
                 f"--datadir={data}",
                 f"--tmpdir={temporary}",
                 f"--port={port}",
-                f"--socket={directory / 'socket'}",
+                f"--socket={server.socket}",
                 f"--pid-file={directory / 'pid'}",
                 f"--init-file={init_file}",
                 *options,

@@ -21,11 +21,18 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-def serve(server: AbstractContextManager[Server]) -> Iterator[Server]:
-    """Yield what ``server`` yields, or report that it is missing; a fixture's body is ``yield from serve(...)``."""
+def serve(server: AbstractContextManager[Server], *, optional: bool = False) -> Iterator[Server]:
+    """Yield what ``server`` yields, or report that it is missing; a fixture's body is ``yield from serve(...)``.
+
+    Args:
+        server: runs it.
+        optional: its absence only skips tests, wherever they run.
+    """
     with ExitStack() as stack:
         try:
             running = stack.enter_context(server)
         except ServerMissing as absent:
+            if optional:
+                pytest.skip(str(absent))
             missing(str(absent))
         yield running

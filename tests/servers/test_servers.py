@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy
 
 from servers.mariadb import Mariadb
+from servers.mysql import Mysql
 from servers.postgres import Postgres, postgres_server
 
 
@@ -26,6 +27,13 @@ def test_postgres_url_carries_the_escaped_password(postgres: Postgres) -> None:
 
 def test_mariadb_url_carries_the_escaped_password(mariadb: Mariadb) -> None:
     assert scalar(mariadb.url, "SELECT @@global.time_zone") == "+05:45"
+
+
+def test_mysql_is_mysql(mysql: Mysql) -> None:
+    assert scalar(mysql.url, "SELECT @@global.time_zone") == "+05:45"
+    assert "MariaDB" not in str(scalar(mysql.url, "SELECT version()"))
+    assert mysql.socket.exists()
+    assert mysql.ca_file.exists()
 
 
 def test_postgres_refuses_a_wrong_password(postgres: Postgres) -> None:

@@ -35,8 +35,9 @@ _NULL: Final = 6
 _BIT: Final = 16
 _NEWDECIMAL: Final = 246
 _JSON: Final = 245
+_VECTOR: Final = 242
 _STRINGS: Final = frozenset({15, 247, 248, 249, 250, 251, 252, 253, 254})
-_RAW: Final = frozenset({_BIT, 242, 255})  # BIT, VECTOR, GEOMETRY
+_RAW: Final = {_BIT: "bit", _VECTOR: "vector", 255: "geometry"}
 
 _NOT_NULL_FLAG, _UNSIGNED_FLAG, _ENUM_FLAG, _SET_FLAG = 1, 32, 256, 2048
 _BINARY_CHARSET: Final = 63
@@ -104,6 +105,7 @@ class Mysql(Backend):
                 with self.failures():
                     connection.decoders = {}
                     cursor.execute(statement, params)
+                _leave_vectors_bytes(cursor._result)
                 rows = clock.until_the_end(iter(cursor.fetchone, None))
                 yield Result(self._columns(cursor, declared), rows, clock, cursor)
             finally:
@@ -320,7 +322,7 @@ def result_column(field: Any) -> ResultColumn:
     if code == _JSON:
         return ResultColumn(field.name, "json", pa.json_(pa.string()), nullable)
     if code in _RAW or binary:
-        name = f"bit({length})" if code == _BIT else "geometry" if code == 255 else "binary"
+        name = f"bit({length})" if code == _BIT else _RAW.get(code, "binary")
         return ResultColumn(field.name, name, pa.binary(), nullable, short=length <= SHORT_BYTES)
     kind = "enum" if field.flags & _ENUM_FLAG else "set" if field.flags & _SET_FLAG else "text"
     column = ResultColumn(field.name, kind, pa.string(), nullable, short=length <= SHORT_BYTES)
@@ -339,6 +341,13 @@ def as_declared(column: ResultColumn, declared: str, nullable: bool) -> ResultCo
             return replace(column, fidelity="text")
     # ``table_text`` reads FLOAT with all its digits.
     return replace(column, type=pa.float32(), problem="") if _is_float(declared) else column
+
+
+def _leave_vectors_bytes(result: Any) -> None:
+    """Keep PyMySQL, which does not know vectors, from decoding them as text."""
+    for index, field in enumerate(result.fields):
+        if field.type_code == _VECTOR:
+            result.converters[index] = (None, None)
 
 
 def _is_float(declared: str) -> bool:

@@ -20,13 +20,14 @@ import pytest
 from integration.types.cases import Engine, TypeCase
 from integration.types.export import Column, Exported, create_table, export, open_database, read_table
 from integration.types.mariadb_types import MARIADB
+from integration.types.mysql_types import MYSQL
 from integration.types.page import render
 from integration.types.postgres_types import INTERNAL, POSTGRES
 from integration.types.sqlite_types import SQLITE
 from rivet_core.api import TypeMappingError, ValueRefused
 
 PAGE = Path(__file__).parents[3] / "docs/reference/types.md"
-ENGINES = (POSTGRES, MARIADB, SQLITE)
+ENGINES = (POSTGRES, MARIADB, MYSQL, SQLITE)
 TABLE = "every type"
 
 each_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.fixture)
@@ -90,6 +91,12 @@ def exported_postgres(database: Callable[[Engine], Database]) -> Exported:
 def exported_mariadb(database: Callable[[Engine], Database]) -> Exported:
     """MariaDB's table of all cases after its export."""
     return _export_all(database(MARIADB), MARIADB)
+
+
+@pytest.fixture(scope="module")
+def exported_mysql(database: Callable[[Engine], Database]) -> Exported:
+    """MySQL's table of all cases after its export."""
+    return _export_all(database(MYSQL), MYSQL)
 
 
 @pytest.fixture(scope="module")
