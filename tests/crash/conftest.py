@@ -9,6 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from crash.shop import Shop
+from servers.postgres import Postgres
+from servers.required import serve
+from servers.seaweedfs import SeaweedFS, seaweedfs_server
+
+
+@pytest.fixture
+def shop(postgres: Postgres) -> Shop:
+    """A table in a database of its own."""
+    return Shop(postgres)
+
+
+@pytest.fixture(scope="package")
+def seaweedfs() -> Iterator[SeaweedFS]:
+    """A private object store."""
+    yield from serve(seaweedfs_server())
+
 
 @pytest.fixture
 def memory_disk() -> Iterator[Path]:

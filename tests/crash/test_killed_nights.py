@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from crash.shop import Shop, Site, check_settled, local_site, s3_site
 from crash.watcher import Watcher
 from crash.zygote import Outcome, Zygote
 from servers.postgres import Postgres
-from servers.required import serve
-from servers.seaweedfs import SeaweedFS, seaweedfs_server
+from servers.seaweedfs import SeaweedFS
 
 #: For each destination so many kills at random instants, and so many at operations, of each kind at least one. Several
 #: hundred prove more and take their time.
@@ -132,16 +131,6 @@ def steps(points: tuple[str, ...], chance: random.Random) -> list[int]:
     first = {points[number - 1]: number for number in reversed(drawn)}
     others = [number for number in drawn if number not in first.values()]
     return [*first.values(), *others[: max(0, KILLS - len(first))]]
-
-
-@pytest.fixture
-def shop(postgres: Postgres) -> Shop:
-    return Shop(postgres)
-
-
-@pytest.fixture(scope="module")
-def seaweedfs() -> Iterator[SeaweedFS]:
-    yield from serve(seaweedfs_server())
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,7 @@ import pytest
 from crash.shop import Shop, Site, check_settled, local_site, s3_site
 from crash.watcher import Watcher
 from crash.zygote import Outcome, Zygote
-from servers.postgres import Postgres
-from servers.required import serve
-from servers.seaweedfs import SeaweedFS, seaweedfs_server
+from servers.seaweedfs import SeaweedFS
 
 #: Every point instead of some.
 EVERY_STEP = "RIVET_KILLS" in os.environ
@@ -92,16 +90,6 @@ class Repairs:
 
     def _run(self, **options: Any) -> Outcome:
         return self._zygote.run(self._config, self._site.directory / "trace", **options)
-
-
-@pytest.fixture
-def shop(postgres: Postgres) -> Shop:
-    return Shop(postgres)
-
-
-@pytest.fixture(scope="module")
-def seaweedfs() -> Iterator[SeaweedFS]:
-    yield from serve(seaweedfs_server())
 
 
 @pytest.fixture

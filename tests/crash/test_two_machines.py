@@ -17,8 +17,7 @@ from crash.shop import Shop, Site, check_settled, local_site, s3_site
 from crash.watcher import Watcher
 from crash.zygote import Outcome, Zygote
 from servers.postgres import Postgres
-from servers.required import serve
-from servers.seaweedfs import SeaweedFS, seaweedfs_server
+from servers.seaweedfs import SeaweedFS
 
 ROUNDS = 5
 #: In the middle of the chunks, and after the manifest: the n-th point of a name.
@@ -62,16 +61,6 @@ class Machine:
 
     def close(self) -> None:
         self._zygote.close()
-
-
-@pytest.fixture
-def shop(postgres: Postgres) -> Shop:
-    return Shop(postgres)
-
-
-@pytest.fixture(scope="module")
-def seaweedfs() -> Iterator[SeaweedFS]:
-    yield from serve(seaweedfs_server())
 
 
 @pytest.fixture
