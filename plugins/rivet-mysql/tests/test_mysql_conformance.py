@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 import sqlalchemy
 
-from integration.source.both_mysql_sources import open_native
+from integration.source.both_sources import open_native
 from rivet_core.testing import SourceHarness, SourceSuite, TypeCase
 from servers.mariadb import Mariadb
 

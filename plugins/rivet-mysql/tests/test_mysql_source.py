@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from integration.source.both_mysql_sources import check_same, open_builtin, open_native, read
+from integration.source.both_sources import check_same, open_builtin, open_native, read
 from rivet_core.api import Query, QueryError, SourceContext, SourceUnavailable, ValueRefused
 from rivet_core.builtin.sqlalchemy import reading
 from rivet_mysql import source as native

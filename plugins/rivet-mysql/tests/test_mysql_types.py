@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from integration.source.both_mysql_sources import check_same, open_builtin, open_native, outcome, read
+from integration.source.both_sources import check_same, open_builtin, open_native, outcome, read
 from integration.types.export import Column, create_table
 from integration.types.mariadb_types import CASES, MARIADB
 from rivet_core.api import Query, ValueRefused

@@ -11,7 +11,9 @@ import pyarrow as pa
 from rivet_core.api import Query, ReadOptions, RivetError, Source, SourceContext
 from rivet_core.builtin.sqlalchemy import source as builtin
 from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
-from rivet_postgres import source as native
+from rivet_mysql import source as mysql
+from rivet_mysql.config import MysqlConfig
+from rivet_postgres import source as postgres
 from rivet_postgres.config import PostgresConfig
 
 BATCH_BYTES = 1_000_000
@@ -19,10 +21,15 @@ BATCH_BYTES = 1_000_000
 Open = Callable[..., Source]
 
 
-def open_native(url: str, **options: object) -> native.NativeSource:
-    """Open the native source; the test fails if it is not native."""
-    source = native.open_source(PostgresConfig(url=url), SourceContext(Path("/"), ReadOptions(**options)))
-    assert isinstance(source, native.NativeSource), "the native decoder is not built: make .venv/.installed"
+def open_native(url: str, **options: object) -> Source:
+    """Open the native source of the URL's database; the test fails if it is not native."""
+    context = SourceContext(Path("/"), ReadOptions(**options))
+    if url.startswith("postgres"):
+        source: Source = postgres.open_source(PostgresConfig(url=url), context)
+    else:
+        source = mysql.open_source(MysqlConfig(url=url), context)
+    is_native = isinstance(source, postgres.NativeSource | mysql.NativeSource)
+    assert is_native, "the native decoder is not built: make .venv/.installed"
     return source
 
 
@@ -39,7 +46,9 @@ def read(
         query = source.table_query(query) if isinstance(query, str) else query
         with source.read(query, batch_bytes=batch_bytes) as stream:
             assert stream.schema == source.describe(query).arrow()
-            return pa.Table.from_batches(stream, stream.schema)
+            table = pa.Table.from_batches(stream, stream.schema)
+    table.validate(full=True)
+    return table
 
 
 def outcome(open_source: Open, url: str, query: Query | str, **options: object) -> object:
