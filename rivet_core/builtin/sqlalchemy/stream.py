@@ -17,12 +17,16 @@ from rivet_core.builtin.sqlalchemy.text import Refused
 from rivet_core.contract.types import type_name
 
 Row = Sequence[Any]
+#: The values of one column in a batch.
+Column = list[Any]
 #: Says where a row is: its number, counted from 1 in reading order, and its values.
 Locate = Callable[[int, Row], str]
 
 # A row as Python objects takes about ten times its Arrow size.
 _FIRST_ROWS: Final = 64
 _MAX_ROWS: Final = 8192
+# Rows are transposed while the processor's cache still has them.
+_SLAB_ROWS: Final = 64
 _GROWTH: Final = 4
 _MAX_UTF8: Final = 4
 _SIZED: Final[frozenset[type]] = frozenset({str, bytes, bytearray, memoryview})
@@ -60,16 +64,17 @@ class ArrowBatches(BatchStream):
         self._failures = failures
         self._locate = locate
         self._wide = [index for index, reader in enumerate(readers) if reader.wide]
+        self._suspicious = limits.max_value_bytes // _MAX_UTF8  # characters
         self._read = 0
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         count = _FIRST_ROWS
-        while rows := self._timed(count):
-            batch = self._convert(rows)
-            self._read += len(rows)
-            bytes_per_row = max(1, batch.nbytes // len(rows))
+        while columns := self._timed(count):
+            batch = self._convert(columns)
+            self._read += batch.num_rows
+            bytes_per_row = max(1, batch.nbytes // batch.num_rows)
             count = max(1, min(self._limits.batch_bytes // bytes_per_row, count * _GROWTH, _MAX_ROWS))
-            del rows
+            del columns
             yield from self._bounded(batch)
 
     def _bounded(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -81,36 +86,59 @@ class ArrowBatches(BatchStream):
         yield from self._bounded(batch.slice(0, half))
         yield from self._bounded(batch.slice(half))
 
-    def _timed(self, count: int) -> list[Row]:
+    def _timed(self, count: int) -> list[Column]:
         try:
             return self._take(count)
         finally:
             if self._clock is not None:
                 self.longest_statement_seconds = self._clock.longest_seconds
 
-    def _take(self, count: int) -> list[Row]:
-        """Return the next rows: at most ``count``, and fewer when their values are large."""
-        if not self._wide:
-            with self._failures():
-                return list(islice(self._rows, count))
-        # One pass for every row: the loop is the hottest of the source.
-        wide, enough = self._wide, self._limits.batch_bytes
-        suspicious = self._limits.max_value_bytes // _MAX_UTF8
-        taken: list[Row] = []
-        size = 0
+    def _take(self, count: int) -> list[Column]:
+        """Return the columns of the next rows: at most ``count``, and fewer when their values are large."""
+        columns: list[Column] = [[] for _ in self._readers]
+        taken = 0
+        room = self._limits.batch_bytes
         with self._failures():
-            for row in self._rows:
-                taken.append(row)
-                for index in wide:
-                    value = row[index]
-                    if type(value) in _SIZED:
-                        length = len(value)
-                        size += length
-                        if length > suspicious:
-                            self._check_size(index, row, self._read + len(taken))
-                if size >= enough or len(taken) >= count:
-                    return taken
-        return taken
+            while room > 0 and taken < count:
+                slab, size = self._slab(min(_SLAB_ROWS, count - taken), room, self._read + taken)
+                if not slab:
+                    break
+                for column, values in zip(columns, zip(*slab, strict=True), strict=True):
+                    column.extend(values)
+                taken += len(slab)
+                room -= size
+        return columns if taken else []
+
+    def _slab(self, count: int, room: int, read: int) -> tuple[list[Row], int]:
+        """Return the next rows and the size of their wide values: at most ``count``, the last of them fills the room.
+
+        Args:
+            read: rows before these.
+        """
+        if not self._wide:
+            return list(islice(self._rows, count)), 0
+        # One pass for every row: the loop is the hottest of the source. A value that may be too large rings the alarm.
+        wide, alarm = self._wide, min(room, self._suspicious)
+        slab: list[Row] = []
+        size = 0
+        for row in islice(self._rows, count):
+            slab.append(row)
+            for index in wide:
+                value = row[index]
+                if type(value) in _SIZED:
+                    size += len(value)
+            if size >= alarm:
+                self._check_sizes(row, read + len(slab))
+                if size >= room:
+                    break
+                alarm = min(room, size + self._suspicious)
+        return slab, size
+
+    def _check_sizes(self, row: Row, number: int) -> None:
+        for index in self._wide:
+            value = row[index]
+            if type(value) in _SIZED and len(value) > self._suspicious:
+                self._check_size(index, row, number)
 
     def _check_size(self, index: int, row: Row, number: int) -> None:
         value = row[index]
@@ -122,15 +150,15 @@ class ArrowBatches(BatchStream):
                 hint="raise max_value_bytes and memory_budget together, or leave the column out",
             )
 
-    def _convert(self, rows: Sequence[Row]) -> pa.RecordBatch:
+    def _convert(self, columns: Sequence[Column]) -> pa.RecordBatch:
         arrays = []
-        for reader, values in zip(self._readers, zip(*rows, strict=True), strict=True):
+        for reader, values in zip(self._readers, columns, strict=True):
             try:
                 array = reader.decode(values)
             except _CONVERSION_ERRORS:
-                raise self._refusal(reader, values, rows) from None
+                raise self._refusal(reader, values, _rows(columns)) from None
             if array.null_count and not reader.column.nullable:
-                raise self._refusal(reader, values, rows)
+                raise self._refusal(reader, values, _rows(columns))
             arrays.append(array)
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
@@ -149,6 +177,10 @@ class ArrowBatches(BatchStream):
             f"the value {_reason(reader, values[:high])}",
             hint=override_hint(column.name),
         )
+
+
+def _rows(columns: Sequence[Column]) -> list[Row]:
+    return list(zip(*columns, strict=True))
 
 
 def _reason(reader: Reader, values: Sequence[Any]) -> str:

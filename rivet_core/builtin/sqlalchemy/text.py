@@ -22,7 +22,8 @@ Decoder: TypeAlias = "Callable[[Sequence[Any]], pa.Array[Any]]"
 Parser: TypeAlias = "Callable[[Sequence[Any], Any], pa.Array[Any]]"
 Predicate: TypeAlias = Callable[[Any], bool]
 
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID_LENGTH: Final = 36
+_UUID_DASHES: Final = (8, 13, 18, 23)
 _CLOCK: Final = re.compile(r"(-?)(\d{2,}):([0-5]\d):([0-5]\d)(?:\.(\d{1,6}))?")
 _BOOLEANS: Final = {"t": True, "f": False, "1": True, "0": False, "true": True, "false": False}
 _ARRAY_ITEM: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,]+)', re.DOTALL)
@@ -165,12 +166,19 @@ def _parse_decimals(values: Sequence[str | None], target: Any) -> pa.Array[Any]:
     """Parse decimal texts. Arrow makes another number of digits that a decimal has no room for, so none may come."""
     strings: Any = pa.array(values, pa.string())
     room = (38 if at.is_decimal128(target) else 76) - target.scale
-    longest = pc.max(pc.utf8_length(strings)).as_py() or 0
-    if longest > room or pc.any(pc.match_substring(strings, "e", ignore_case=True)).as_py():
+    longest = pc.max(pc.binary_length(strings)).as_py() or 0
+    if longest > room or _has_exponent(strings):
         plain = [None if value is None else _plain_decimal(value, target) for value in values]
         strings = pa.array(plain, pa.string())
     array: pa.Array[Any] = strings.cast(target)
     return array
+
+
+def _has_exponent(strings: pa.Array[Any]) -> bool:
+    """Look for its letter in the values of a new array, which lie one after the other."""
+    data = strings.buffers()[2]
+    text = b"" if data is None else data.to_pybytes()
+    return b"e" in text or b"E" in text
 
 
 def _plain_decimal(text: str, target: Any) -> str:
@@ -192,14 +200,34 @@ def _plain_decimal(text: str, target: Any) -> str:
 
 
 def _parse_times(values: Sequence[str | None], target: pa.DataType) -> pa.Array[Any]:
+    return _clock_times(pa.array(values, pa.string())).cast(target)
+
+
+def _clock_times(strings: Any) -> pa.Array[Any]:
     # Arrow parses timestamps but not times of day.
-    moments = pa.array([None if value is None else f"1970-01-01 {value}" for value in values], pa.string())
-    return moments.cast(pa.timestamp("us")).cast(pa.time64("us")).cast(target)
+    day: Any = "1970-01-01 "
+    moments: Any = pc.binary_join_element_wise(day, strings, "")
+    times: pa.Array[Any] = moments.cast(pa.timestamp("us")).cast(pa.time64("us"))
+    return times
 
 
 def _parse_durations(values: Sequence[str | None], target: pa.DataType) -> pa.Array[Any]:
-    micros = [None if value is None else clock_microseconds(value) for value in values]
-    return pa.array(micros, pa.duration("us")).cast(target)
+    micros = _durations_of_a_day(pa.array(values, pa.string()))
+    if micros is None:
+        counted = [None if value is None else clock_microseconds(value) for value in values]
+        micros = pa.array(counted, pa.duration("us"))
+    return micros.cast(target)
+
+
+def _durations_of_a_day(strings: Any) -> pa.Array[Any] | None:
+    """Parse durations that are times of day as well, which most are; ``None`` if one is none."""
+    shortest = pc.min(pc.binary_length(strings)).as_py()
+    if shortest is not None and shortest < len("HH:MM:SS"):  # Arrow would do without seconds
+        return None
+    try:
+        return _clock_times(strings).view(pa.duration("us"))
+    except pa.ArrowInvalid:
+        return None
 
 
 def _parse_bytes(values: Sequence[str | bytes | None], target: pa.DataType) -> pa.Array[Any]:
@@ -217,10 +245,28 @@ def _parse_json(values: Sequence[str | None], target: Any) -> pa.Array[Any]:
 
 
 def _parse_uuids(values: Sequence[str | None], target: Any) -> pa.Array[Any]:
-    if not all(value is None or _UUID.fullmatch(value) for value in values):
+    """Parse all UUIDs as one text of hexadecimal digits."""
+    present = [value for value in values if value is not None]
+    together = "".join(present)
+    if not set(map(len, present)) <= {_UUID_LENGTH} or any(
+        together[place::_UUID_LENGTH] != "-" * len(present) for place in _UUID_DASHES
+    ):
         raise Refused("is no UUID")
-    raw = [None if value is None else bytes.fromhex(value.replace("-", "")) for value in values]
-    return pa.ExtensionArray.from_storage(target, pa.array(raw, pa.binary(16)))
+    try:
+        digits = bytes.fromhex(together.replace("-", ""))
+    except ValueError:
+        raise Refused("is no UUID") from None
+    if len(digits) != 16 * len(present):  # further dashes, or the white space that Python skips
+        raise Refused("is no UUID")
+    raw: Any = pa.Array.from_buffers(pa.binary(16), len(present), [None, pa.py_buffer(digits)])
+    if len(present) < len(values):
+        places = accumulate((value is not None for value in values), initial=0)
+        raw = raw.take(
+            pa.array(
+                [None if value is None else place for value, place in zip(values, places, strict=False)], pa.int64()
+            )
+        )
+    return pa.ExtensionArray.from_storage(target, raw)
 
 
 def _parse_arrays(values: Sequence[str | None], target: Any) -> pa.Array[Any]:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import types as at
 
 from rivet_core.builtin.sqlalchemy import text
@@ -22,6 +23,12 @@ from rivet_core.builtin.sqlalchemy.text import Refused
 STORAGE_CLASSES: Final[dict[type, str]] = {int: "INTEGER", float: "REAL", str: "TEXT", bytes: "BLOB"}
 
 _BYTES: Final[set[type]] = {bytes, bytearray, memoryview}
+
+# Every decimal of so many digits survives the way into a float and back, and floats hold every power of ten up to this.
+_SHORT_DIGITS: Final = 15
+_EXACT_POWERS: Final = 22
+# Whole numbers with room for those digits, by the width of the decimal in bits.
+_WHOLE: Final = {128: pa.decimal128(19), 256: pa.decimal256(19)}
 
 
 def class_name(value: type) -> str:
@@ -92,7 +99,7 @@ def decode(values: Sequence[Any], target: pa.DataType, *, overridden: bool = Fal
         pa.ArrowException: the same, as Arrow says it.
     """
     classes = classes_of(values)
-    if at.is_string(target) and overridden:
+    if at.is_string(target) and overridden and not classes <= {str}:
         return pa.array([None if value is None else plain_text(value) for value in values], target)
     for matches, accepted, build in _DECODERS:
         if matches(target):
@@ -139,14 +146,52 @@ def _floats(values: Sequence[Any], target: pa.DataType, classes: set[type]) -> p
 
 
 def _booleans(values: Sequence[Any], target: pa.DataType, classes: set[type]) -> pa.Array[Any]:
-    if not all(value is None or value in (0, 1) for value in values):
+    if classes <= {bool}:
+        return pa.array(values, target)
+    if bool in classes:
+        values = [None if value is None else int(value) for value in values]
+    try:
+        numbers = pa.array(values, pa.int8())
+    except (pa.ArrowInvalid, OverflowError):
+        raise Refused("is neither 0 nor 1") from None
+    seen: Any = pc.min_max(numbers).as_py()
+    if classes and not 0 <= seen["min"] <= seen["max"] <= 1:
         raise Refused("is neither 0 nor 1")
-    return pa.array([None if value is None else bool(value) for value in values], target)
+    return numbers.cast(target)
 
 
-def _decimals(values: Sequence[Any], target: pa.DataType, classes: set[type]) -> pa.Array[Any]:
+def _decimals(values: Sequence[Any], target: Any, classes: set[type]) -> pa.Array[Any]:
+    if classes <= {str}:
+        return text.parse(values, target)
+    if classes <= {int, float}:
+        numbers = _short_decimals(values, target)
+        if numbers is not None:
+            return numbers
     # A float goes by its shortest digits, which give the same float back.
     return text.parse([None if value is None else str(value) for value in values], target)
+
+
+def _short_decimals(values: Sequence[float | None], target: Any) -> pa.Array[Any] | None:
+    """Decode numbers that stand for decimals of at most 15 digits; ``None`` if one of them does not.
+
+    Two decimals of so few digits never share a float. So the one that gives the float back is that of the shortest
+    digits. What is divided are whole numbers that floats hold exactly, so the quotient is the float nearest to it.
+    """
+    wide = _WHOLE.get(target.bit_width)
+    if wide is None or not 0 <= target.scale <= _EXACT_POWERS:
+        return None
+    unit = float(10**target.scale)
+    try:
+        floats = pa.array(values, pa.float64())
+    except (pa.ArrowInvalid, OverflowError):  # an integer that no float holds
+        return None
+    units: Any = pc.round(pc.multiply(floats, unit))
+    bound = 10 ** min(_SHORT_DIGITS, target.precision)
+    kept = pc.and_(pc.equal(pc.divide(units, unit), floats), pc.less(pc.abs(units), bound))
+    if not pc.all(kept, min_count=0).as_py():
+        return None
+    whole = units.cast(pa.int64()).cast(wide)
+    return pa.Array.from_buffers(target, len(whole), whole.buffers(), whole.null_count, whole.offset)
 
 
 def _strings(values: Sequence[Any], target: pa.DataType, classes: set[type]) -> pa.Array[Any]:
@@ -154,7 +199,9 @@ def _strings(values: Sequence[Any], target: pa.DataType, classes: set[type]) -> 
 
 
 def _bytes(values: Sequence[Any], target: pa.DataType, classes: set[type]) -> pa.Array[Any]:
-    return pa.array([None if value is None else bytes(value) for value in values], target)
+    if not classes <= {bytes}:
+        values = [None if value is None else bytes(value) for value in values]
+    return pa.array(values, target)
 
 
 def _json(values: Sequence[Any], target: pa.DataType, classes: set[type]) -> pa.Array[Any]:
@@ -167,10 +214,14 @@ def _uuids(values: Sequence[Any], target: Any, classes: set[type]) -> pa.Array[A
         if str in classes:
             raise Refused("is stored as BLOB in one row and as TEXT in another")
         return pa.ExtensionArray.from_storage(target, pa.array(values, pa.binary(16)))
-    return text.parse([None if value is None else str(value) for value in values], target)
+    if not classes <= {str}:
+        values = [None if value is None else str(value) for value in values]
+    return text.parse(values, target)
 
 
 def _timestamps(values: Sequence[Any], target: Any, classes: set[type]) -> pa.Array[Any]:
+    if classes <= {str}:
+        return text.parse(values, target)
     zoned = target.tz is not None
     texts = [value.isoformat(sep=" ") if isinstance(value, datetime) else value for value in values]
     if datetime in classes and any(
@@ -181,6 +232,8 @@ def _timestamps(values: Sequence[Any], target: Any, classes: set[type]) -> pa.Ar
 
 
 def _iso(values: Sequence[Any], target: pa.DataType, classes: set[type]) -> pa.Array[Any]:
+    if classes <= {str}:
+        return text.parse(values, target)
     if time in classes and any(value.tzinfo is not None for value in values if isinstance(value, time)):
         raise Refused("has a time zone")
     return text.parse(

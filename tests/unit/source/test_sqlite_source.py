@@ -220,6 +220,17 @@ def test_a_value_above_the_limit_names_column_and_row(database):
         database.read(table="t", max_value_bytes=1000)
 
 
+@pytest.mark.parametrize(("limit", "value"), [(3, "\U0001f600"), (1000, "é" * 501), (100_000, "x" * 100_001)])
+def test_a_value_above_any_limit_is_found_among_others(database, limit, value):
+    rows = [("y" * min(i % 7, limit), b"z", i) for i in range(300)]
+    rows[217] = ("y", value.encode(), 217)
+    database.execute("CREATE TABLE t (s TEXT, b BLOB, i INTEGER)", many=[("INSERT INTO t VALUES (?,?,?)", rows)])
+    with pytest.raises(ValueRefused, match=rf"column 'b', row 218 \(rowid 218\): the value has {len(value.encode())} "):
+        database.read(table="t", max_value_bytes=limit)
+    database.execute("DELETE FROM t WHERE i = 217")
+    assert database.read(table="t", max_value_bytes=limit)["i"].to_pylist() == [i for i in range(300) if i != 217]
+
+
 def test_leaving_early_does_not_read_on(database):
     endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
     with database.open() as source, source.read(Query(endless), batch_bytes=1000) as stream:
