@@ -33,6 +33,7 @@ def main() -> int:
             f"-max_total_time={arguments.seconds}",
             f"-artifact_prefix={crashes}/",
             "-max_len=1024",
+            "-use_value_profile=1",  # bounds are compared with numbers, not only with each other's branches
             "-timeout=20",
             "-rss_limit_mb=2048",
             "-print_final_stats=1",

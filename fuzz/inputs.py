@@ -24,6 +24,17 @@ class Reader:
         """Return a number under ``bound``, of one byte."""
         return self.byte() % bound
 
+    @property
+    def at_end(self) -> bool:
+        """Whether only zeros are left."""
+        return self._at >= len(self._data)
+
+    def take(self, size: int) -> bytes:
+        """Return the next bytes."""
+        taken = self._data[self._at : self._at + size].ljust(size, b"\0")
+        self._at += size
+        return taken
+
     def rest(self) -> bytes:
         """Return what has not been taken."""
         return self._data[self._at :]

@@ -32,6 +32,7 @@ WITH_TRAILER: Final = 2
 TWICE: Final = 4
 TLS: Final = 8
 LOSES: Final = 16
+FRAMED: Final = 32  # what frames fields and rows is made, see _framed
 
 _ARROW: Final[dict[Kind, pa.DataType]] = {
     Kind.BOOL: pa.bool_(),
@@ -45,6 +46,10 @@ _ARROW: Final[dict[Kind, pa.DataType]] = {
     Kind.BYTES: pa.binary(),
     Kind.JSONB: pa.binary(),
 }
+_WIDTHS: Final = {kind: type_.bit_width // 8 or 1 for kind, type_ in _ARROW.items() if kind < Kind.BYTES}
+_SIGNS: Final = (0, 0x4000, 0, 0x4000, 0xC000, 0xF000, 1)
+_NULL_MARK: Final = 255
+_ODD_MARK: Final = 254
 KINDS: Final = (*_ARROW, Kind.DECIMAL128, Kind.DECIMAL256)
 
 
@@ -81,7 +86,7 @@ def case_of(data: bytes) -> Case:
     reader = Reader(data)
     options, batch, seed = reader.byte(), reader.below(len(BATCH_BYTES)), reader.byte()
     made = [_field(reader) for _ in range(1 + reader.below(MOST_COLUMNS))]
-    stream = reader.rest()
+    stream = _framed(reader, [field.kind for field, _ in made]) if options & FRAMED else reader.rest()
     if options & WITH_HEADER:
         stream = HEADER + stream
     if options & WITH_TRAILER:
@@ -99,6 +104,37 @@ def _field(reader: Reader) -> tuple[Field, pa.DataType]:
     scale = reader.below(precision + 1)
     make = pa.decimal128 if kind == Kind.DECIMAL128 else pa.decimal256
     return Field(kind, nullable, 0, precision, scale), make(precision, scale)
+
+
+def _framed(reader: Reader, kinds: Sequence[Kind]) -> bytes:
+    """Return rows in which every length is right, unless the input wants one to be wrong.
+
+    A mutation moves bytes from one field to the next, and the rows stay rows.
+    """
+    stream = bytearray()
+    while not reader.at_end:
+        stream += struct.pack("!h", len(kinds))
+        for kind in kinds:
+            mark = reader.byte()
+            if mark == _NULL_MARK:
+                stream += struct.pack("!i", -1)
+            elif mark == _ODD_MARK:
+                stream += reader.take(4) + reader.take(reader.byte())
+            else:
+                value = _value(reader, kind, mark)
+                stream += struct.pack("!i", len(value)) + value
+    return bytes(stream)
+
+
+def _value(reader: Reader, kind: Kind, mark: int) -> bytes:
+    if kind in {Kind.DECIMAL128, Kind.DECIMAL256}:
+        count = mark % 24
+        weight, sign = reader.byte() % 64 - 32, _SIGNS[reader.below(len(_SIGNS))]
+        groups = [int.from_bytes(reader.take(2), "little") % 10001 for _ in range(count)]
+        return struct.pack(f"!hhHh{count}H", count, weight, sign, 0, *groups)
+    if kind in _WIDTHS:
+        return reader.take(_WIDTHS[kind])
+    return (b"\1" if kind is Kind.JSONB else b"") + reader.take(mark)
 
 
 def input_of(fields: Sequence[Field], stream: bytes, options: int = 0) -> bytes:

@@ -26,6 +26,7 @@ _LONG = (*_WIDE, "9223372036854775807", "-9223372036854775807")
 _DECIMALS = ("0", "0.5", "-0.00001", "123456789.5", "-98765432109876543210.123", "NULL")
 _DAYS = ("'0001-01-01'", "'1969-12-31'", "'2000-02-29'", "'9999-12-31'", "NULL")
 _TEXTS = ("''", "'a'", "'naïve — 漢字 🚢'", "repeat('abcdefgh', 10)", "NULL")
+_SIZES = tuple(f"repeat('x', {size})" for size in (5, 60, 64, 65, 3, 130))
 
 #: A name, the SQL type, values, and how the column is decoded.
 _POSTGRES: Sequence[tuple[str, str, Sequence[str], Field]] = (
@@ -44,13 +45,19 @@ _POSTGRES: Sequence[tuple[str, str, Sequence[str], Field]] = (
     ("timestamp-infinite", "timestamp", ("'-infinity'",), Field(Kind.TIMESTAMP)),
     ("uuid", "uuid", ("'6ba7b810-9dad-11d1-80b4-00c04fd430c8'", "NULL"), Field(Kind.UUID)),
     ("numeric38", "numeric", _DECIMALS, Field(Kind.DECIMAL128, precision=38, scale=10)),
-    ("numeric18", "numeric", ("12345678.25", "-0.01"), Field(Kind.DECIMAL128, precision=18, scale=4)),
+    (
+        "numeric18",
+        "numeric",
+        ("12345678.25", "-0.01", "99999999999999.9999"),
+        Field(Kind.DECIMAL128, precision=18, scale=4),
+    ),
     ("numeric76", "numeric", (*_DECIMALS, "1e45::numeric"), Field(Kind.DECIMAL256, precision=76, scale=30)),
     ("numeric-nan", "numeric", ("1", "'NaN'"), Field(Kind.DECIMAL128, precision=10, scale=2)),
     ("numeric-infinite", "numeric", ("'-Infinity'",), Field(Kind.DECIMAL256, precision=40, scale=2)),
     ("numeric-large", "numeric", ("1e500::numeric",), Field(Kind.DECIMAL256, precision=76, scale=0)),
     ("numeric-small", "numeric", ("1e-60::numeric",), Field(Kind.DECIMAL256, precision=76, scale=30)),
     ("text", "text", _TEXTS, Field(Kind.BYTES)),
+    ("text-sizes", "text", _SIZES, Field(Kind.BYTES)),
     ("bytea", "bytea", (r"'\x00ff'", "''", "NULL"), Field(Kind.BYTES)),
     ("json", "json", ("""'{"a": [1, null]}'""", "NULL"), Field(Kind.BYTES)),
     ("jsonb", "jsonb", ("""'{"a": [1, null]}'""", "NULL"), Field(Kind.JSONB)),
@@ -86,6 +93,7 @@ _MARIADB: Sequence[tuple[str, str, Sequence[str], MysqlField]] = (
     ("time", "time(6)", ("'-838:59:59.000001'", "'00:00:00'", "NULL"), MysqlField(MysqlKind.DURATION, 8)),
     ("uuid", "uuid", ("'6ba7b810-9dad-11d1-80b4-00c04fd430c8'", "NULL"), MysqlField(MysqlKind.UUID, 16)),
     ("text", "text", (*_TEXTS, "repeat('long', 100)"), MysqlField(MysqlKind.TEXT)),
+    ("text-sizes", "text", _SIZES, MysqlField(MysqlKind.TEXT)),
     ("text-latin1", "blob", ("x'e9'", "'fine'"), MysqlField(MysqlKind.TEXT)),
     ("blob", "blob", ("x'00ff'", "''", "NULL"), MysqlField(MysqlKind.BYTES)),
     ("null-odd", "int", ("1", "NULL", "2"), MysqlField(MysqlKind.INTEGER, 4, nullable=False)),
