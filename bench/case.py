@@ -27,6 +27,21 @@ class Goal:
 
 
 @dataclass(frozen=True)
+class Series:
+    """Contenders that export more and more of something.
+
+    Attributes:
+        what: what grows.
+        points: how much of it, and by which contender, from the least to the most.
+        nothing: the contender that exports nothing.
+    """
+
+    what: str
+    points: tuple[tuple[float, str], ...]
+    nothing: str
+
+
+@dataclass(frozen=True)
 class Case:
     """Contenders of one comparison, its goals, and lines about the peers that are missing.
 
@@ -38,6 +53,7 @@ class Case:
         reference: the contender that the others' medians are divided by, or none.
         notes: how a contender is configured, and its versions, by name.
         verdicts: filled while the case runs: what a contender's output is worth, by name.
+        series: contenders that are reported as growth and not side by side.
     """
 
     contenders: tuple[Contender, ...]
@@ -47,6 +63,7 @@ class Case:
     reference: str | None = None
     notes: dict[str, str] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    series: tuple[Series, ...] = ()
 
 
 @dataclass(frozen=True)

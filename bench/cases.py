@@ -18,6 +18,7 @@ from bench.environments import PeerMissing, environment_of
 from bench.measure import CommandFailed, Contender
 from bench.peer_cases import PEER_CASES
 from bench.rivet import RIVET, rivet_run
+from bench.scaling import scaling
 from bench.stores import FIXED, LOCAL, Place, object_stores
 from servers.postgres import Postgres, postgres_server
 from servers.process import ServerMissing
@@ -152,6 +153,7 @@ CASES: dict[str, Callable[[Setting], AbstractContextManager[Case]]] = {
     "memory": memory,
     "memory-stores": memory_stores,
     "resume": resume,
+    "scaling": scaling,
     "stores": stores,
     "throughput-sqlite": throughput_sqlite,
     "throughput-postgres": throughput_postgres,

@@ -40,7 +40,7 @@ def points(result: Result, series: dict[str, Any]) -> list[Point]:
     found = [(size, name, medians[name]) for size, name in series["points"] if name in medians]
     start = medians.get(series["nothing"], {"wall_seconds": 0.0})["wall_seconds"]
     base_size, _, base = found[-2] if len(found) > 1 else (1, "", {"wall_seconds": start})
-    slope = (base["wall_seconds"] - start) / base_size
+    slope = max(base["wall_seconds"] - start, 0.0) / base_size
     return [
         Point(name, size, values["wall_seconds"], start + slope * size, values["peak_rss_mib"])
         for size, name, values in found
@@ -68,9 +68,9 @@ def charts(result: Result) -> str:
         found, top = points(result, series), place * _HEIGHT
         times, what = [point.seconds for point in found], series["what"]
         lines = [point.line for point in found]
-        body += _panel(_LEFT, top, f"{what}: wall time, s", found, times, lines, logarithmic=True)
+        body += _panel(_LEFT, top, f"{what}: wall time, s", found, times, lines=lines)
         memory = [point.mebibytes for point in found]
-        body += _panel(_LEFT + _PANEL + _GAP, top, f"{what}: peak memory, MiB", found, memory, [], logarithmic=False)
+        body += _panel(_LEFT + _PANEL + _GAP, top, f"{what}: peak memory, MiB", found, memory)
     return svg(len(result["series"]) * _HEIGHT + 8, f"{result['case']}: dashed is a straight line", body)
 
 
@@ -80,10 +80,11 @@ def _panel(
     title: str,
     found: Sequence[Point],
     values: Sequence[float],
-    lines: Sequence[float],
     *,
-    logarithmic: bool,
+    lines: Sequence[float] = (),
 ) -> list[str]:
+    """Return one diagram; with a line to compare with its axes are logarithmic, without one they begin at zero."""
+    logarithmic = bool(lines)
     low, high = top + _HEIGHT - _BOTTOM, top + _TOP
     across = _scale([point.size for point in found], left, left + _PANEL, logarithmic=True)
     most = [*values, *lines] if logarithmic else [0, 1.15 * max(values, default=1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bench import growth
 from bench.chart import Bar, bars
 from bench.result import Result
 
@@ -42,7 +43,7 @@ def text_of(result: Result) -> str:
 
 def markdown(result: Result) -> str:
     """Return the table of a result, its goals, and who failed or is missing and why."""
-    parts = [_table(result)]
+    parts = [growth.table(result) if result.get("series") else _table(result)]
     if result["goals"]:
         parts.append(goals_table([result]))
     absent = [f"- {name}: {first_line(reason)}" for name, reason in result.get("failures", {}).items()]
@@ -69,7 +70,9 @@ def goal_text(goal: dict[str, Any]) -> str:
 
 
 def chart(result: Result) -> str:
-    """Return the medians of the wall time as an SVG of bars."""
+    """Return the medians of the wall time as an SVG of bars, or what grows as one of lines."""
+    if result.get("series"):
+        return growth.charts(result)
     reference = result.get("reference")
     found = [
         Bar(name, values["wall_seconds"], own=name == reference or name.startswith("rivet"))
