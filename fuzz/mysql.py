@@ -5,14 +5,16 @@ However the bytes come, whole or in pieces, there is the same result: valid batc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
 import pyarrow as pa
 
 from fuzz.inputs import Reader, Writer, every_cut, pieces, random_cuts
 from fuzz.memory import as_arrow, exact_copy
+from fuzz.plain_rows import Texts, expected, payloads, texts
 from rivet_mysql._decoder import Decoder
 from rivet_mysql.fields import DamagedStream, Field, Kind, State
 
@@ -71,6 +73,19 @@ class Outcome:
     consumed: int
     error: str
 
+    @property
+    def count(self) -> int:
+        """How many rows have come."""
+        return sum(item.num_rows if isinstance(item, pa.Table) else 1 for item in self.rows)
+
+    def each_row(self) -> Iterator[tuple[object, ...] | Texts]:
+        """Yield values, and the texts of odd rows."""
+        for item in self.rows:
+            if isinstance(item, pa.Table):
+                yield from zip(*(column.to_pylist() for column in item.columns), strict=True)
+            else:
+                yield item
+
     def agrees_with(self, other: Outcome) -> bool:
         """Whether both stand for the same."""
         return (
@@ -97,10 +112,10 @@ def case_of(data: bytes) -> Case:
     deprecate_eof = bool(options & DEPRECATE_EOF)
     framed = bool(options & FRAMED)
     if framed:
-        payloads = _payloads(stream)
+        sent = _payloads(stream)
         if options & WITH_END:
-            payloads.append(b"\xfe\0\0\2\0\0\0" if deprecate_eof else b"\xfe\0\0\2\0")
-        stream = packets(payloads, sequence)
+            sent.append(b"\xfe\0\0\2\0\0\0" if deprecate_eof else b"\xfe\0\0\2\0")
+        stream = packets(sent, sequence)
     fields, types = zip(*made, strict=True)
     return Case(fields, types, BATCH_BYTES[batch], MAX_ROWS[max_rows], sequence, deprecate_eof, framed, seed, stream)
 
@@ -120,7 +135,7 @@ def _field(reader: Reader) -> tuple[Field, pa.DataType]:
 
 def _payloads(data: bytes) -> list[bytes]:
     """Cut bytes into payloads at the lengths that they say."""
-    payloads = []
+    found = []
     at = 0
     while at < len(data):
         size = data[at]
@@ -128,15 +143,15 @@ def _payloads(data: bytes) -> list[bytes]:
         if size == 255:
             size = int.from_bytes(data[at : at + 2], "little")
             at += 2
-        payloads.append(data[at : at + size])
+        found.append(data[at : at + size])
         at += size
-    return payloads
+    return found
 
 
-def packets(payloads: Sequence[bytes], sequence: int) -> bytes:
+def packets(sent: Sequence[bytes], sequence: int) -> bytes:
     """Return payloads with their headers; a large one goes on in further packets."""
     stream = bytearray()
-    for payload in payloads:
+    for payload in sent:
         at = 0
         while True:
             piece = payload[at : at + MAX_PAYLOAD]
@@ -148,7 +163,7 @@ def packets(payloads: Sequence[bytes], sequence: int) -> bytes:
     return bytes(stream)
 
 
-def input_of(fields: Sequence[Field], payloads: Sequence[bytes], options: int = 0) -> bytes:
+def input_of(fields: Sequence[Field], sent: Sequence[bytes], options: int = 0) -> bytes:
     """Return the input that stands for packets of these columns."""
     writer = Writer()
     for value in (options | FRAMED, 0, 0, 0, len(fields) - 1):
@@ -160,7 +175,7 @@ def input_of(fields: Sequence[Field], payloads: Sequence[bytes], options: int = 
         if field.kind is Kind.DECIMAL:
             writer.byte(field.precision - 1)
             writer.byte(field.scale)
-    for payload in payloads:
+    for payload in sent:
         size = len(payload)
         writer.data += (bytes([size]) if size < 255 else b"\xff" + size.to_bytes(2, "little")) + payload
     return bytes(writer.data)
@@ -175,10 +190,19 @@ def check(data: bytes, *, thorough: bool = False) -> None:
     case = case_of(data)
     whole = fed(case, [case.stream])
     assert not (case.framed and whole.error.startswith("a packet is missing")), (case, whole)
+    _compare_values(case, whole)
     cuts = [random_cuts(len(case.stream), case.seed)]
     for places in [*cuts, *every_cut(len(case.stream), 48)] if thorough else cuts:
         found = fed(case, pieces(case.stream, places))
         assert found.agrees_with(whole), (case, places, found, whole)
+
+
+def _compare_values(case: Case, outcome: Outcome) -> None:
+    """Hold what was decoded, and the odd rows, to what plain Python reads; after an error both may end early."""
+    plain = [texts(payload, len(case.fields)) for payload in islice(payloads(case.stream, MAX_PAYLOAD), outcome.count)]
+    for row, found in zip(plain, outcome.each_row(), strict=True):
+        same = found == (row if isinstance(found, list) else expected(case.fields, row))
+        assert same, (case, found, row)
 
 
 def fed(case: Case, parts: Sequence[bytes]) -> Outcome:

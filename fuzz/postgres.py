@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from fuzz.inputs import Reader, Writer, every_cut, pieces, random_cuts
 from fuzz.memory import allocate, as_arrow, release
+from fuzz.plain_copy import rows
 from rivet_postgres._decoder import Decoder
 from rivet_postgres.fields import Field, Kind, MalformedStream, RefusedField, Rows
 
@@ -159,12 +160,20 @@ def check(data: bytes, *, thorough: bool = False) -> None:
     """
     case = case_of(data)
     whole = fed(case, [case.stream])
+    if not whole.error:
+        _compare_values(case, whole.table)
     cuts = [random_cuts(len(case.stream), case.seed)]
     for places in [*cuts, *every_cut(len(case.stream), 48)] if thorough else cuts:
         found = fed(case, pieces(case.stream, places))
         assert found.agrees_with(whole), (case, places, found, whole)
     drained = _drained(case, pieces(case.stream, cuts[0]))
     assert drained is None or drained.agrees_with(whole), (case, cuts, drained, whole)
+
+
+def _compare_values(case: Case, table: pa.Table) -> None:
+    plain = list(rows(case.stream, [field.kind for field in case.fields])) * (2 if case.options & TWICE else 1)
+    found = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    assert found == plain, (case, found, plain)
 
 
 def fed(case: Case, parts: Sequence[bytes]) -> Outcome:
@@ -191,8 +200,8 @@ def _failed(case: Case, batches: Sequence[Rows], error: MalformedStream | Refuse
 def _table(case: Case, batches: Sequence[Rows]) -> pa.Table:
     names = [str(number) for number in range(len(case.types))]
     made = []
-    for rows in batches:
-        arrays = [_array(type_, column, rows.count) for type_, column in zip(case.types, rows.columns, strict=True)]
+    for part in batches:
+        arrays = [_array(type_, column, part.count) for type_, column in zip(case.types, part.columns, strict=True)]
         batch = pa.RecordBatch.from_arrays(arrays, names=names)
         batch.validate(full=True)
         assert batch.num_rows == 1 or batch.nbytes <= case.batch_bytes, (batch.num_rows, batch.nbytes)
@@ -215,8 +224,8 @@ def _drained(case: Case, parts: Sequence[bytes]) -> Outcome | None:
     try:
         for _ in range(2 if case.options & TWICE else 1):
             libpq.attach(decoder)
-            while (rows := decoder.drain()) is not None:
-                batches.append(rows)
+            while (part := decoder.drain()) is not None:
+                batches.append(part)
             if decoder.failed:
                 return None
             decoder.end_stream()
