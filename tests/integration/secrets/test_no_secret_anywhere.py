@@ -32,6 +32,13 @@ QUERYING = (
     ("repair", "--debug", "--execute"),
     ("check", "--debug"),
 )
+#: What somebody does after a run that has failed, or about a dataset that is damaged.
+RESUME = ("run", "--resume", "--reconcile", "--debug")
+REPAIR = (
+    ("reconcile", "--json", "--debug", "-o", "report.json"),
+    ("repair", "--report", "report.json", "--json", "--debug", "--execute"),
+)
+CLEAN = (("clean", "--json", "--debug"), ("clean", "--older-than", "0", "--execute", "--debug"))
 COMMANDS = (
     *QUERYING,
     ("validate", "--json", "--debug"),
@@ -59,7 +66,7 @@ def search_everything(
 ) -> None:
     """Run commands, each run with this exit code, and search all that was written for the canary."""
     for command in commands:
-        arguments = [*command, *params] if command in QUERYING else command
+        arguments = [*command, *params] if command in (*QUERYING, RESUME, *REPAIR) else command
         finished = workspace.rivet(*arguments, **environment)
         assert canary.traces(finished.out + finished.err) == [], (command, finished)
         if command[0] == "run":
@@ -121,6 +128,23 @@ def test_credentials_that_work(workspace: Workspace, canary: Canary, account: Da
     workspace.configure({"type": type_of(account), **source}, {"table": "orders"})
     search_everything(workspace, canary, exit_code=0, **variables)
     assert workspace.rows() == [{"id": 1, "note": "new"}]
+
+
+def test_a_run_that_is_resumed_and_a_dataset_that_is_repaired(
+    workspace: Workspace, canary: Canary, account: DatabaseServer
+) -> None:
+    section = {"type": type_of(account), "url_env": "DATABASE_URL"}
+    export = {"query": "SELECT id, note FROM orders WHERE note <> ${token}", "mode": "chunked", "chunk_column": "id"}
+    options: dict[str, Any] = {"params": ["--param", f"token={canary.value}"], "DATABASE_URL": account.url}
+    workspace.configure(section, {**export, "chunk_size": 1, "quality": {"row_count_min": 2}})
+    search_everything(workspace, canary, exit_code=3, commands=RUNS[:1], **options)
+    workspace.configure(section, {**export, "chunk_size": 1})
+    search_everything(workspace, canary, exit_code=0, commands=[RESUME], **options)
+    assert workspace.state("SELECT count(*) FROM rivet_run WHERE resumes IS NOT NULL") == [(1,)]
+    next(workspace.out.glob("part-*")).unlink()
+    search_everything(workspace, canary, exit_code=3, commands=REPAIR, **options)
+    assert workspace.state("SELECT count(*) FROM rivet_run WHERE status = 'succeeded'") == [(2,)]
+    search_everything(workspace, canary, exit_code=0, commands=CLEAN, **options)
 
 
 def test_commands_that_need_no_configuration(workspace: Workspace, canary: Canary, account: DatabaseServer) -> None:
@@ -238,6 +262,7 @@ def test_credentials_that_fail(workspace: Workspace, canary: Canary, account: Da
         parts = {"host": account.host, "port": account.port, "user": account.user, "database": account.database}
         workspace.configure({"type": type_of(account), **parts, "password_env": "DATABASE_PASSWORD"}, {"table": table})
         search_everything(workspace, canary, exit_code=exit_code, commands=RUNS, **variables)
+        search_everything(workspace, canary, exit_code=exit_code, commands=(RESUME, *REPAIR, *CLEAN), **variables)
         if failure != "missing table":
             variables["RIVET_STATE_URL"] = account.url
             search_everything(workspace, canary, exit_code=1, commands=RUNS, **variables)
