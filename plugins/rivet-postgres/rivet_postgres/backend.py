@@ -12,7 +12,8 @@ from psycopg import IsolationLevel
 from rivet_core.builtin.sqlalchemy.postgres import Postgres
 from rivet_core.builtin.sqlalchemy.postgres_session import drop, settle
 from rivet_core.builtin.sqlalchemy.postgres_snapshot import adopt
-from rivet_postgres.statements import with_literals, within_pages
+from rivet_postgres.pages import Relation
+from rivet_postgres.statements import select_range, with_literals
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -21,14 +22,35 @@ if TYPE_CHECKING:
     from rivet_core.builtin.sqlalchemy.clock import Clock
     from rivet_core.builtin.sqlalchemy.columns import ResultColumn
     from rivet_core.builtin.sqlalchemy.stream import Row
+    from rivet_postgres.pages import PageRange
 
 #: The first version that finds the rows of some pages without reading all of them.
 _TID_RANGE_VERSION: Final = 140_000
 _CURSOR: Final = "rivet_read"
-_PAGES: Final = """
-SELECT pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int8
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_am a ON a.oid = c.relam
-WHERE c.oid = pg_catalog.to_regclass(%s) AND c.relkind IN ('r', 'm') AND a.amname = 'heap' AND NOT c.relhassubclass
+# Kinds of relations in pg_class: tables, materialized views, foreign tables; partitioned ones hold no rows themselves.
+_HOLDS_ROWS: Final = {"r", "m", "f"}
+_PARTITIONED: Final = "p"
+# The table and what inherits from it, partitions too: how many pages it has where it can be read by pages, and whether
+# this user would not see the same rows in it alone. A partition that is being detached is no longer one.
+_RELATIONS: Final = """
+WITH RECURSIVE tree (oid) AS (
+  SELECT pg_catalog.to_regclass(%(name)s)::pg_catalog.oid
+  UNION
+  SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid WHERE NOT i.inhdetachpending
+)
+SELECT pg_catalog.format('ONLY %%I.%%I', n.nspname, c.relname), c.relkind,
+  CASE WHEN c.relkind IN ('r', 'm') AND a.amname = 'heap'
+    THEN pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int8 END,
+  (pg_catalog.row_security_active(c.oid) OR c.oid <> pg_catalog.to_regclass(%(name)s) AND NOT (
+    pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')))::int4
+FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
+ORDER BY c.oid
+"""
+_COLUMN_NAMES: Final = """
+SELECT attname FROM pg_catalog.pg_attribute
+WHERE attrelid = pg_catalog.to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
 
 
@@ -77,16 +99,26 @@ class NativePostgres(Postgres):
         """Return the rows of the opened query, fetched in short statements that the clock times."""
         return self._fetch(opened.connection, clock)
 
-    def pages(self, connection: Any, table: TableName) -> int | None:
-        """Return how many pages a plain table has; ``None`` where its rows cannot be read page by page."""
+    def relations(self, connection: Any, table: TableName) -> list[Relation] | None:
+        """Return what holds the rows of a table; ``None`` where the table cannot be read relation by relation."""
         if connection.info.server_version < _TID_RANGE_VERSION:
             return None
-        row = connection.execute(_PAGES, (self.quoted(table),)).fetchone()
-        return None if row is None else int(row[0])
+        rows = connection.execute(_RELATIONS, {"name": self.quoted(table)}).fetchall()
+        if any(kind not in _HOLDS_ROWS and kind != _PARTITIONED for _, kind, _, _ in rows):
+            return None
+        if len(rows) > 1 and any(int(differs) for *_, differs in rows):
+            return None
+        found = [
+            Relation(name, None if pages is None else int(pages))
+            for name, kind, pages, _ in rows
+            if kind != _PARTITIONED
+        ]
+        return found if any(relation.pages is not None for relation in found) else None
 
-    def pages_text(self, table: TableName, low: int, high: int | None) -> str:
+    def ranges_text(self, connection: Any, table: TableName, ranges: Sequence[PageRange]) -> str:
         """Return the query that reads the rows in some pages of a table."""
-        return f"{self.table_text(table)} WHERE {within_pages(low, high)}"
+        names = [self.quote(name) for (name,) in connection.execute(_COLUMN_NAMES, (self.quoted(table),))]
+        return "\nUNION ALL\n".join(select_range(", ".join(names), range_) for range_ in ranges)
 
     def bounds_statements(self, connection: Any) -> bool:
         """Whether the server ends a statement that takes too long."""

@@ -16,7 +16,7 @@ from rivet_core.builtin.sqlalchemy.reading import SlowSource, and_natively
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.builtin.sqlalchemy.stream import ArrowBatches, Limits
 from rivet_postgres.libpq import NotNative, require_native
-from rivet_postgres.pages import TablePages, cut, page_statements
+from rivet_postgres.pages import PageRange, TablePages, cut, range_statements
 
 if TYPE_CHECKING:
     from rivet_core.api import Check, ReadOptions, Snapshot, SourceContext
@@ -58,8 +58,8 @@ class NativeSource(SqlalchemySource):
     def read(self, query: Query, *, batch_bytes: int, snapshot: Snapshot | None = None) -> Iterator[ArrowBatches]:
         """Copy the rows. The connection is the stream's own and goes with it.
 
-        A plain table is read in many short statements, any other query in one; where the server bounds the time of a
-        statement, such a query is fetched from a cursor, as the built-in source does.
+        A table, with its partitions and heirs, is read in many short statements, any other query in one; where the
+        server bounds the time of a statement, such a query is fetched from a cursor, as the built-in source does.
         """
         from rivet_postgres.columns import copied_columns
         from rivet_postgres.copying import Copier
@@ -83,16 +83,19 @@ class NativeSource(SqlalchemySource):
                 )
 
     def split(self, query: Query, n: int) -> Sequence[Query]:
-        """Return ``n`` ranges of the pages of a plain table; any other query stays whole."""
-        if n < 2 or not self._is_whole_table(query) or query.table is None:
+        """Return ``n`` ranges of the pages of a table, with its partitions and heirs; any other query stays whole."""
+        table = query.table
+        if n < 2 or table is None or not self._is_whole_table(query):
             return [query]
         with self._native.failures(), self._native.own_connection() as connection:
-            pages = self._native.pages(connection, query.table)
-        if not pages:
-            return [query]
+            relations = self._native.relations(connection, table)
+            pieces = cut(relations, n) if relations is not None else []
+            if len(pieces) < 2:
+                return [query]
+            texts = [self._native.ranges_text(connection, table, ranges) for ranges in pieces]
         return [
-            TablePages(self._native.pages_text(query.table, low, high), {}, query.table, low, high)
-            for low, high in cut(pages, n)
+            TablePages(text, {}, table, columns=query.columns, ranges=ranges)
+            for text, ranges in zip(texts, pieces, strict=True)
         ]
 
     def check(self) -> Iterator[Check]:
@@ -104,16 +107,21 @@ class NativeSource(SqlalchemySource):
 
     def _statements(self, query: Query, opened: Opened, columns: Sequence[CopiedColumn]) -> Iterable[str] | None:
         """Return the statements that copy the query's rows, or ``None`` where one would take too long."""
-        from rivet_postgres.statements import copy_pages, copy_query
+        from rivet_postgres.statements import copy_query, copy_range
 
-        table = query.table
-        pieced = isinstance(query, TablePages)
-        if table is not None and (pieced or self._is_whole_table(query)):
-            pages = self._native.pages(opened.connection, table)
-            if pages is not None:
-                copy = partial(copy_pages, self._native.quoted(table), columns, self._native.quote)
-                low, high = (query.low, query.high) if isinstance(query, TablePages) else (0, None)
-                return page_statements(copy, low, high, pages)
-        if self._native.bounds_statements(opened.connection):
+        ranges = self._ranges(query, opened)
+        whole = not ranges or any(range_.relation.pages is None for range_ in ranges)
+        if whole and self._native.bounds_statements(opened.connection):
             return None
+        if ranges:
+            return range_statements(partial(copy_range, columns, self._native.quote), ranges)
         return [copy_query(opened.statement, columns, self._native.quote)]
+
+    def _ranges(self, query: Query, opened: Opened) -> Sequence[PageRange]:
+        """Return the pages that hold the query's rows; none where it cannot be read by pages."""
+        if isinstance(query, TablePages):
+            return query.ranges
+        if query.table is None or not self._is_whole_table(query):
+            return []
+        relations = self._native.relations(opened.connection, query.table)
+        return [PageRange(relation) for relation in relations or []]

@@ -10,6 +10,7 @@ from psycopg.pq import Escaping
 
 if TYPE_CHECKING:
     from rivet_postgres.columns import CopiedColumn
+    from rivet_postgres.pages import PageRange
 
 Quote = Callable[[str], str]
 
@@ -56,20 +57,18 @@ def copy_query(query: str, columns: Sequence[CopiedColumn], quote: Quote) -> str
     return f"COPY (\n{query}\n) TO STDOUT (FORMAT binary)"
 
 
-def copy_pages(table: str, columns: Sequence[CopiedColumn], quote: Quote, low: int, high: int | None) -> str:
-    """Return the statement that copies the rows in some pages of a table.
-
-    Args:
-        table: its quoted name.
-        high: the first page that is not read; ``None`` for all that follow.
-    """
-    return copy_query(f"SELECT {select_list(columns, quote)} FROM {table} WHERE {within_pages(low, high)}", [], quote)
+def copy_range(columns: Sequence[CopiedColumn], quote: Quote, range_: PageRange) -> str:
+    """Return the statement that copies the rows in some pages."""
+    return copy_query(select_range(select_list(columns, quote), range_), [], quote)
 
 
-def within_pages(low: int, high: int | None) -> str:
-    """Return the condition for the rows in some pages."""
-    above = f"ctid >= '({low},0)'::pg_catalog.tid"
-    return above if high is None else f"{above} AND ctid < '({high},0)'::pg_catalog.tid"
+def select_range(columns: str, range_: PageRange) -> str:
+    """Return the query for columns of the rows in some pages."""
+    query = f"SELECT {columns} FROM {range_.relation.name}"
+    if range_.relation.pages is None:
+        return query
+    above = f"{query} WHERE ctid >= '({range_.low},0)'::pg_catalog.tid"
+    return above if range_.high is None else f"{above} AND ctid < '({range_.high},0)'::pg_catalog.tid"
 
 
 def _as_text(name: str) -> str:

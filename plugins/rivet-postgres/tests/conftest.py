@@ -18,6 +18,7 @@ collect_ignore = (
         "test_postgres_conformance.py",
         "test_postgres_corpus.py",
         "test_postgres_decoder.py",
+        "test_postgres_relations.py",
         "test_postgres_silence.py",
         "test_postgres_source.py",
         "test_postgres_types.py",

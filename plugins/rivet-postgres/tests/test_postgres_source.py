@@ -32,7 +32,7 @@ from rivet_postgres import source as native
 from rivet_postgres.backend import NativePostgres
 from rivet_postgres.columns import copied_columns
 from rivet_postgres.config import PostgresConfig
-from rivet_postgres.pages import TablePages, cut, page_statements
+from rivet_postgres.pages import PageRange, Relation, TablePages, cut, range_statements
 from rivet_postgres.stream import CopyBatches
 from servers.proxy import BlackHole, FaultProxy
 
@@ -62,28 +62,22 @@ def test_a_plain_table_is_read_page_by_page(database, monkeypatch):  # noqa: F81
     assert sorted(rows) == list(range(1, 50_001))
 
 
-def test_what_is_no_plain_table_is_read_by_one_statement(database):  # noqa: F811
+def test_views_and_empty_tables(database):  # noqa: F811
     database.execute(
-        "CREATE TABLE parent (id integer)",
-        "CREATE TABLE child () INHERITS (parent)",
-        "INSERT INTO parent VALUES (1)",
-        "INSERT INTO child VALUES (2)",
-        "CREATE TABLE parts (id integer) PARTITION BY LIST (id)",
-        "CREATE TABLE part1 PARTITION OF parts FOR VALUES IN (1)",
-        "CREATE TABLE part2 PARTITION OF parts FOR VALUES IN (2)",
-        "INSERT INTO parts VALUES (1), (2)",
-        "CREATE VIEW both_parts AS SELECT * FROM parts",
-        "CREATE MATERIALIZED VIEW kept AS SELECT * FROM parts",
+        "CREATE VIEW lowest AS SELECT id FROM items WHERE id < 3",
+        "CREATE MATERIALIZED VIEW kept AS SELECT * FROM lowest",
         "CREATE TABLE nothing (id integer)",
+        "CREATE VIEW counted AS WITH RECURSIVE r AS (SELECT 1 AS id UNION ALL SELECT 2 FROM r WHERE id < 2) TABLE r",
     )
-    for name in ("parent", "parts", "both_parts"):
+    for name, expected, by_pages in [
+        ("lowest", [1, 2], False),
+        ("kept", [1, 2], True),
+        ("nothing", [], True),
+        ("counted", [1, 2], False),
+    ]:
         rows, statements = statements_of(database.url, name)
-        assert (sorted(rows), len(statements)) == ([1, 2], 1)
-        assert "ctid" not in statements[0]
-    for name, expected in (("kept", [1, 2]), ("child", [2]), ("nothing", [])):
-        rows, statements = statements_of(database.url, name)
-        assert sorted(rows) == expected
-        assert "ctid" in statements[0]
+        assert (sorted(rows), len(statements)) == (expected, 1)
+        assert ("ctid" in statements[0]) == by_pages
 
 
 def test_all_ranges_of_a_table_see_one_state(database, monkeypatch):  # noqa: F811
@@ -110,7 +104,8 @@ def test_every_page_is_read_once(monkeypatch, size):
     monkeypatch.setattr(pages, "_MAX_PAGES", 5)
     for low, high, count in [(0, None, 0), (0, None, 20), (3, 11, 20), (11, None, 20), (3, 11, 5), (0, 1, 1)]:
         ranges: list[tuple[int, int | None]] = []
-        for _ in page_statements(lambda first, end, ranges=ranges: ranges.append((first, end)) or "", low, high, count):
+        told = PageRange(Relation("t", count), low, high)
+        for _ in range_statements(lambda one, ranges=ranges: ranges.append((one.low, one.high)) or "", [told]):
             pass
         assert ranges[0][0] == low
         assert ranges[-1][1] == high
@@ -118,9 +113,19 @@ def test_every_page_is_read_once(monkeypatch, size):
         assert all(end is None or first < end for first, end in ranges)
 
 
-def test_pieces_of_a_table():
-    assert cut(10, 3) == [(0, 3), (3, 6), (6, None)]
-    assert cut(2, 5) == [(0, 1), (1, None)]
+def test_pieces_of_relations():
+    def cut_into(counts, n):
+        relations = [Relation(str(number), count) for number, count in enumerate(counts)]
+        return [[(int(one.relation.name), one.low, one.high) for one in piece] for piece in cut(relations, n)]
+
+    assert cut_into([10], 3) == [[(0, 0, 3)], [(0, 3, 6)], [(0, 6, None)]]
+    assert cut_into([2], 5) == [[(0, 0, 1)], [(0, 1, None)]]
+    assert cut_into([4, 0, None, 2], 2) == [[(0, 0, None)], [(1, 0, None), (2, 0, None), (3, 0, None)]]
+    assert cut_into([3, 9], 2) == [[(0, 0, None), (1, 0, 3)], [(1, 3, None)]]
+    assert cut_into([1, 1, 1, 1, 1], 2) == [
+        [(0, 0, None), (1, 0, None)],
+        [(2, 0, None), (3, 0, None), (4, 0, None)],
+    ]
 
 
 def test_a_table_is_split_by_pages_and_a_query_is_not(database):  # noqa: F811
