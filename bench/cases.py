@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.case import Case, Goal, Setting
 from bench.data import postgres_orders, sqlite_orders
 from bench.environments import PeerMissing, environment_of
+from bench.loops import LOOP_CASES
 from bench.measure import CommandFailed, Contender
 from bench.peer_cases import PEER_CASES
 from bench.rivet import RIVET, rivet_run
@@ -157,6 +158,7 @@ CASES: dict[str, Callable[[Setting], AbstractContextManager[Case]]] = {
     "stores": stores,
     "throughput-sqlite": throughput_sqlite,
     "throughput-postgres": throughput_postgres,
+    **LOOP_CASES,
     **PEER_CASES,
 }
 
