@@ -90,13 +90,15 @@ class ReadOptions:
         columns: Arrow types that override the source's mapping, by column name.
         unbounded_numeric: for numerics without precision: ``error``, ``string``, or a decimal type's name such as
             ``decimal(38,9)``, to which each value must fit exactly.
-        zero_dates: for MySQL's ``0000-00-00``: ``error`` or ``null``.
+        zero_dates: for MySQL's ``0000-00-00``, and dates with a zero month or day: ``error`` or ``null``.
+        tinyint1: what MySQL's ``tinyint(1)`` is: ``number``, or ``bool``, where other values than 0 and 1 are errors.
         max_value_bytes: a larger single value is an error that names column and key.
     """
 
     columns: Mapping[str, pa.DataType] = field(default_factory=dict)
     unbounded_numeric: str = "error"
     zero_dates: Literal["error", "null"] = "error"
+    tinyint1: Literal["number", "bool"] = "number"
     max_value_bytes: int = 16_000_000
 
 

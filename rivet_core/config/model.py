@@ -211,6 +211,7 @@ class ExportConfig:
             columns=self.columns,
             unbounded_numeric=self.types.unbounded_numeric,
             zero_dates=self.types.zero_dates,
+            tinyint1=self.types.tinyint1,
             max_value_bytes=self.types.max_value_bytes,
         )
 

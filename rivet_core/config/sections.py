@@ -141,7 +141,15 @@ class TypesSection(Section):
         Literal["error", "null"],
         BeforeValidator(_null_is_text),
         WithJsonSchema({"enum": ["error", "null", None]}),
-    ] = Field(default="error", description="MySQL's 0000-00-00: error, or null to export it as NULL.")
+    ] = Field(
+        default="error",
+        description="MySQL's 0000-00-00, and dates with a zero month or day: error, or null to export them as NULL.",
+    )
+    tinyint1: Literal["number", "bool"] = Field(
+        default="number",
+        description="MySQL's tinyint(1), for which it takes BOOLEAN: number, or bool, where a value other than 0 and 1 "
+        "is an error.",
+    )
     max_value_bytes: Size = Field(
         default=16_000_000,
         description="A single larger value is an error that names its column and row. Raise memory_budget with it.",

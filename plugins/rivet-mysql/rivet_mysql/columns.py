@@ -110,7 +110,7 @@ def _way(natural: pa.DataType | None, target: pa.DataType, *, is_text: bool) -> 
 
 def _same_kind(natural: pa.DataType, target: Any) -> Field | None:
     """Return how to read values of fixed width; ``None`` where more than the form of the text must be checked."""
-    if at.is_integer(natural) or at.is_decimal(natural):
+    if at.is_integer(natural) or at.is_decimal(natural) or at.is_boolean(natural):
         return _number(natural, target)
     if natural != target:
         return None
@@ -126,7 +126,7 @@ def _same_kind(natural: pa.DataType, target: Any) -> Field | None:
 def _number(natural: pa.DataType, target: Any) -> Field | None:
     if at.is_decimal128(target) or at.is_decimal256(target):
         return Field(Kind.DECIMAL, target.bit_width // 8, precision=target.precision, scale=target.scale)
-    if not at.is_integer(natural):
+    if at.is_decimal(natural):
         return None
     if at.is_boolean(target):
         return Field(Kind.BOOL)

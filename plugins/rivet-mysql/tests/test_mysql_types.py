@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
 import pyarrow as pa
 import pytest
 
 from integration.source.both_sources import check_same, open_builtin, open_native, outcome, read
+from integration.types.cases import Engine
 from integration.types.export import Column, create_table
-from integration.types.mariadb_types import CASES, MARIADB
+from integration.types.mariadb_types import MARIADB
+from integration.types.mysql_types import MYSQL
 from rivet_core.api import Query, ValueRefused
+from servers.mariadb import Mariadb
 
-REFUSED = [(case.declared, value) for case in CASES for value in case.refused]
-BINARY = ("bit", "binary", "varbinary", "blob", "geometry", "point", "line", "polygon", "multi")
+ENGINES = {"mariadb": MARIADB, "mysql": MYSQL}
+BINARY = ("bit", "binary", "varbinary", "blob", "geometry", "point", "line", "polygon", "multi", "vector")
+REFUSED = [(case.declared, value) for case in MARIADB.cases for value in case.refused]
+#: A moment in a zone that is neither the server's nor the session's, and what it is in UTC.
+ZONE, MOMENT, IN_UTC = "-03:30", "2026-10-31 23:59:30.5", datetime(2026, 11, 1, 3, 29, 30, 500_000, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def database(mariadb):
-    database = mariadb.create_database()
-    height = max(len(case.values) + case.null for case in CASES)
+@dataclass(frozen=True)
+class Sample:
+    """A database of one engine."""
+
+    engine: Engine
+    server: Mariadb
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def create(self, table: str, columns: list[Column]) -> None:
+        """Create a table, zero dates allowed."""
+        with self.server.connect() as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("SET sql_mode = ''")
+                for statement in self.engine.setup:
+                    cursor.execute(statement)
+            create_table(connection, self.engine, table, columns)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def database(request):
+    engine = ENGINES[request.param]
+    sample = Sample(engine, request.getfixturevalue(request.param).create_database())
+    height = max(len(case.values) + case.null for case in engine.cases)
     columns = []
-    for case in CASES:
+    for case in engine.cases:
         values = [*([None] if case.null else []), *(value.given for value in case.values)]
         filler = None if case.null else values[-1]
         columns.append(Column(case.declared, values + [filler] * (height - len(values)), case.null))
-    with database.connect() as connection:
-        with connection.cursor() as cursor:
-            for statement in MARIADB.setup:
-                cursor.execute(statement)
-        create_table(connection, MARIADB, "every type", columns)
-    return database
+    sample.create("every type", columns)
+    return sample
 
 
 def test_every_type_is_described_and_read_alike(database):
@@ -40,7 +67,8 @@ def test_every_type_is_described_and_read_alike(database):
 
 
 def test_every_type_as_text(database):
-    columns = {case.declared: pa.string() for case in CASES if not any(word in case.declared for word in BINARY)}
+    declared = [case.declared for case in database.engine.cases]
+    columns = {name: pa.string() for name in declared if not any(word in name for word in BINARY)}
     native = read(open_native, database.url, "every type", columns=columns)
     builtin = read(open_builtin, database.url, "every type", columns=columns)
     for name in native.column_names:
@@ -48,18 +76,119 @@ def test_every_type_as_text(database):
 
 
 @pytest.mark.parametrize(("declared", "value"), REFUSED, ids=[f"{name}-{value}" for name, value in REFUSED])
-@pytest.mark.parametrize("policy", ["error", "null"])
-def test_a_refused_value_is_refused_in_the_same_words(database, declared, value, policy):
-    table = f"{policy} {declared} {value!r}"[:60]
-    with database.connect() as connection:
-        with connection.cursor() as cursor:
-            cursor.execute("SET sql_mode = ''")
-        create_table(connection, MARIADB, table, [Column(declared, [None, value]), Column("int", [1, 2], null=False)])
-    told = outcome(open_native, database.url, table, zero_dates=policy)
-    assert told == outcome(open_builtin, database.url, table, zero_dates=policy)
-    assert policy == "null" or told[0] is ValueRefused
+def test_zero_and_partial_dates_follow_their_policy_alike(database, declared, value):
+    table = f"{declared} {value!r}"[:60]
+    database.create(table, [Column(declared, [None, value]), Column("int", [1, 2], null=False)])
+    for policy in ("error", "null"):
+        told = outcome(open_native, database.url, table, zero_dates=policy)
+        assert told == outcome(open_builtin, database.url, table, zero_dates=policy)
+        assert told[0] is ValueRefused if policy == "error" else told[1] == ["[None, None]", "[1, 2]"]
 
 
+def test_every_width_of_bits(database):
+    widths = range(1, 65)
+    values = [[0, 1, 2**width - 1, None] for width in widths]
+    database.create("bits", [Column(f"bit({width})", given) for width, given in zip(widths, values, strict=True)])
+    for open_source in (open_native, open_builtin):
+        table = read(open_source, database.url, "bits")
+        numbers = read(open_source, database.url, "bits", columns=dict.fromkeys(table.column_names, pa.uint64()))
+        for width, given in zip(widths, values, strict=True):
+            size = (width + 7) // 8
+            texts = [None if value is None else value.to_bytes(size) for value in given]
+            assert table[f"bit({width})"].to_pylist() == texts
+            assert numbers[f"bit({width})"].to_pylist() == given
+
+
+def test_every_number_of_decimals_of_a_second(database):
+    columns, expected = [], {}
+    for digits in range(7):
+        micros = 123_456 // 10 ** (6 - digits) * 10 ** (6 - digits)
+        day, span = datetime(2026, 11, 23, 4, 5, 6, micros), -timedelta(hours=837, seconds=1, microseconds=micros)
+        columns += [
+            Column(f"datetime({digits})", [day, None]),
+            Column(f"time({digits})", [span, None]),
+            Column(f"timestamp({digits})", [None, day]),
+        ]
+        instant = day.replace(tzinfo=UTC) - timedelta(hours=5, minutes=45)  # given in the zone of the engine's setup
+        expected |= {
+            f"datetime({digits})": [day, None],
+            f"time({digits})": [span, None],
+            f"timestamp({digits})": [None, instant],
+        }
+    database.create("fractions", columns)
+    for open_source in (open_native, open_builtin):
+        table = read(open_source, database.url, "fractions")
+        assert {name: table[name].to_pylist() for name in table.column_names} == expected
+
+
+def test_an_instant_is_in_utc_whatever_the_zones(database):
+    with database.server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"SET time_zone = '{ZONE}'")
+        cursor.execute("CREATE TABLE instants (t timestamp(6) NULL)")
+        cursor.execute("INSERT INTO instants VALUES (%s)", [MOMENT])
+    for open_source in (open_native, open_builtin):
+        for query in ("instants", Query("SELECT t FROM instants"), Query("SELECT MAX(t) AS t FROM instants")):
+            assert read(open_source, database.url, query)["t"].to_pylist() == [IN_UTC]
+
+
+@pytest.mark.parametrize("policy", ["number", "bool"])
+def test_tinyint_of_one_digit_follows_its_policy(database, policy):
+    database.server.execute(
+        "DROP TABLE IF EXISTS flags",
+        "CREATE TABLE flags (id int PRIMARY KEY, yes boolean, small tinyint, kept tinyint(1) NOT NULL)",
+        "INSERT INTO flags VALUES (1, TRUE, 1, 1), (2, FALSE, 0, 0), (3, NULL, NULL, 1)",
+    )
+    expected = [True, False, None] if policy == "bool" else [1, 0, None]
+    for open_source in (open_native, open_builtin):
+        for query in ("flags", Query("SELECT yes, small, kept FROM flags ORDER BY id")):
+            table = read(open_source, database.url, query, tinyint1=policy, columns={"kept": pa.int8()})
+            assert [repr(value) for value in table["yes"].to_pylist()] == [repr(value) for value in expected]
+            assert table.schema.field("small").type == table.schema.field("kept").type == pa.int8()
+    database.server.execute("INSERT INTO flags VALUES (4, 2, 2, 2)")
+    check_same(database.url, "flags", tinyint1=policy)
+    told = outcome(open_native, database.url, "flags", tinyint1=policy)
+    assert policy == "number" or (told[0] is ValueRefused and "'yes' (tinyint(1)), row 4 (id = 4)" in told[1])
+
+
+def test_generated_and_invisible_columns_are_read(database):
+    database.server.execute(
+        "CREATE TABLE computed (id int PRIMARY KEY, `h``idden %` varchar(9) DEFAULT 'é' INVISIBLE,"
+        " twice int AS (2 * id) STORED, thrice bigint AS (3 * id) VIRTUAL)",
+        "INSERT INTO computed (id) VALUES (7)",
+    )
+    for open_source in (open_native, open_builtin):
+        rows = read(open_source, database.url, "computed").to_pylist()
+        assert rows == [{"id": 7, "h`idden %": "é", "twice": 14, "thrice": 21}]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1 AS a, 1 + 1 AS b, IF(1, 2, 3) AS c, 'x' AS d, UUID() IS NULL AS e, 1 = 1 AS f",
+        "SELECT * FROM (SELECT 1 AS a, (SELECT n FROM base LIMIT 1) AS b, CAST(1 AS UNSIGNED) AS c) AS t",
+        "SELECT id, (SELECT small FROM base LIMIT 1) AS a, MAX(n) AS b FROM base GROUP BY id WITH ROLLUP",
+        "WITH t AS (SELECT 1 AS one UNION ALL SELECT NULL) SELECT one FROM t",
+        "SELECT a.id, b.n AS m, b.small FROM base AS a LEFT JOIN base AS b ON b.id = a.id + 1",
+        "SELECT * FROM `seen`",
+        "seen",
+        "base",
+    ],
+)
+def test_a_query_is_described_as_it_is_read_and_as_a_part_of_another(database, query):
+    database.server.execute(
+        "CREATE OR REPLACE VIEW seen AS SELECT 1 AS one, 2 AS two, 3.5 AS three",
+        "CREATE TABLE IF NOT EXISTS base (id int PRIMARY KEY, n int NOT NULL, small tinyint, y year)",
+        "REPLACE INTO base VALUES (1, 7, 1, 2026), (2, 8, NULL, NULL)",
+    )
+    table = "SELECT" not in query
+    whole = read(open_native, database.url, query if table else Query(query))
+    assert whole.equals(read(open_builtin, database.url, query if table else Query(query)))
+    if not table:
+        part = read(open_native, database.url, Query(f"SELECT * FROM ({query}) AS q LIMIT 1"))
+        assert part.schema.equals(whole.schema)
+
+
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)  # no matter of the server's, and there are many
 @pytest.mark.parametrize(
     ("expression", "target"),
     [
@@ -109,7 +238,7 @@ def test_an_override_is_followed_alike(database, expression, target):
 
 def test_text_that_is_no_utf8_is_refused_alike(database):
     check_same(database.url, Query("SELECT 1 AS id, CAST(x'61ff' AS CHAR CHARACTER SET latin1) AS s"))
-    database.execute(
+    database.server.execute(
         "CREATE TABLE `raw` (id int PRIMARY KEY, b varbinary(9))", "INSERT INTO `raw` VALUES (1, 'a'), (5, x'ff')"
     )
     check_same(database.url, "raw", columns={"b": pa.string()})

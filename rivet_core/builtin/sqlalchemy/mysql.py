@@ -39,16 +39,19 @@ _VECTOR: Final = 242
 _STRINGS: Final = frozenset({15, 247, 248, 249, 250, 251, 252, 253, 254})
 _RAW: Final = {_BIT: "bit", _VECTOR: "vector", 255: "geometry"}
 
+#: A number like any other ``tinyint``, for it holds -128 to 127, unless ``types.tinyint1`` makes it a boolean.
+_TINYINT, _BOOLEAN = 1, "tinyint(1)"
+_BIGINT, _YEAR = 8, 13
+
 _NOT_NULL_FLAG, _UNSIGNED_FLAG, _ENUM_FLAG, _SET_FLAG = 1, 32, 256, 2048
 _BINARY_CHARSET: Final = 63
 
-#: Types by their code: what SQL calls them, the Arrow type, and the one of their unsigned form. ``tinyint(1)`` is a
-#: number like any other ``tinyint``, for it holds -128 to 127; ``columns: {name: bool}`` makes it a boolean.
+#: Types by their code: what SQL calls them, the Arrow type, and the one of their unsigned form.
 FIXED_TYPES: Final[dict[int, tuple[str, pa.DataType, pa.DataType]]] = {
-    1: ("tinyint", pa.int8(), pa.uint8()),
+    _TINYINT: ("tinyint", pa.int8(), pa.uint8()),
     2: ("smallint", pa.int16(), pa.uint16()),
     3: ("int", pa.int32(), pa.uint32()),
-    8: ("bigint", pa.int64(), pa.uint64()),
+    _BIGINT: ("bigint", pa.int64(), pa.uint64()),
     9: ("mediumint", pa.int32(), pa.uint32()),
     _FLOAT: ("float", pa.float32(), pa.float32()),
     5: ("double", pa.float64(), pa.float64()),
@@ -56,7 +59,7 @@ FIXED_TYPES: Final[dict[int, tuple[str, pa.DataType, pa.DataType]]] = {
     10: ("date", pa.date32(), pa.date32()),
     11: ("time", pa.duration("us"), pa.duration("us")),
     12: ("datetime", pa.timestamp("us"), pa.timestamp("us")),
-    13: ("year", pa.int16(), pa.int16()),
+    _YEAR: ("year", pa.int16(), pa.int16()),
     14: ("date", pa.date32(), pa.date32()),
 }
 
@@ -64,9 +67,10 @@ FIXED_TYPES: Final[dict[int, tuple[str, pa.DataType, pa.DataType]]] = {
 _SESSION: Final = "SET time_zone = '+00:00', net_write_timeout = 3600"
 _READ_ONLY: Final = "SET SESSION TRANSACTION READ ONLY"
 _ROUNDED: Final = "arrives rounded to six digits; CAST(… AS DOUBLE) in the query keeps them all"
-_ZERO_DATE: Final = re.compile(r"0000-00-00(?: 00:00:00(?:\.0+)?)?")
+# Also one whose month or day alone is zero.
+_ZERO_DATE: Final = re.compile(r"\d{4}-(?:00-\d\d|\d\d-00)(?: \d\d:\d\d:\d\d(?:\.\d+)?)?")
 _COLUMNS: Final = """
-SELECT column_name, column_type, is_nullable FROM information_schema.columns
+SELECT column_name, column_type, is_nullable, extra FROM information_schema.columns
 WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table ORDER BY ordinal_position
 """
 _JSON_CHECKS: Final = """
@@ -170,21 +174,24 @@ class Mysql(Backend):
             connection.close()
 
     def table_text(self, table: TableName) -> str:
-        """Name the columns, for FLOAT is exact only as part of an expression: the protocol's text has six digits."""
+        """Name the columns where ``*`` would lose something.
+
+        It leaves out invisible ones; and FLOAT is exact only as part of an expression, for its text has six digits.
+        """
         columns = self.fetch_all(_COLUMNS, {"schema": table.schema, "table": table.table})
         quote = partial(quote_name, self.engine.dialect)
-        if not any(_is_float(declared) for _, declared, _ in columns):
+        if not any(_is_float(declared) or "INVISIBLE" in extra for _, declared, _, extra in columns):
             return super().table_text(table)
         names = [
             f"{quote(name)} * 1e0 AS {quote(name)}" if _is_float(declared) else quote(name)
-            for name, declared, _ in columns
+            for name, declared, _, _ in columns
         ]
         return f"SELECT {', '.join(names)} FROM {self.quoted(table)}"
 
     def _declared(self, table: TableName) -> Mapping[str, tuple[str, bool]]:
         """Return declared type and nullability of a table's columns by name."""
         names = {"schema": table.schema, "table": table.table}
-        declared = {name: (str(type_), null == "YES") for name, type_, null in self.fetch_all(_COLUMNS, names)}
+        declared = {name: (str(type_), null == "YES") for name, type_, null, _ in self.fetch_all(_COLUMNS, names)}
         if getattr(self.engine.dialect, "is_mariadb", False):
             # MariaDB's JSON is LONGTEXT with a check.
             for (clause,) in self.fetch_all(_JSON_CHECKS, names):
@@ -198,15 +205,26 @@ class Mysql(Backend):
         if cursor.description is None:
             raise QueryError("the query has no columns", hint="write a SELECT statement")
         # PyMySQL's description lacks flags and character set, so the protocol's own packets are read.
-        columns = [result_column(field) for field in cursor._result.fields]
+        fields = cursor._result.fields
+        columns = [result_column(field) for field in fields]
+        if "MariaDB" not in cursor.connection.server_version:
+            columns = [_of_one_width(column, field) for column, field in zip(columns, fields, strict=True)]
         return [
-            self._with_policy(as_declared(column, *declared[column.name]) if column.name in declared else column)
+            self._with_policy(
+                as_declared(column, *declared[column.name])
+                if column.name in declared
+                # A column of a table that cannot be NULL there still can in the query: ``GROUP BY … WITH ROLLUP``.
+                else replace(column, nullable=True)
+            )
             for column in columns
         ]
 
     def _with_policy(self, column: ResultColumn) -> ResultColumn:
-        """Where zero dates become NULL, any date can."""
-        nulled = self.options.zero_dates == "null" and _is_date(column.type)
+        """Apply ``types.tinyint1``; where zero dates become NULL, any date can."""
+        options = self.options
+        if options.tinyint1 == "bool" and column.source_type == _BOOLEAN and column.name not in options.columns:
+            return replace(column, type=pa.bool_(), fidelity="checked")
+        nulled = options.zero_dates == "null" and _is_date(column.type)
         return replace(column, nullable=True) if nulled else column
 
     def decoder(self, column: ResultColumn, target: pa.DataType, overridden: bool) -> Decoder | None:
@@ -304,6 +322,8 @@ def result_column(field: Any) -> ResultColumn:
     if code in FIXED_TYPES:
         name, signed, unsigned = FIXED_TYPES[code]
         is_unsigned = bool(field.flags & _UNSIGNED_FLAG) and at.is_integer(signed) and name != "year"
+        if code == _TINYINT and length == 1 and not is_unsigned:
+            name = _BOOLEAN
         return ResultColumn(
             field.name,
             name + " unsigned" * is_unsigned,
@@ -327,6 +347,16 @@ def result_column(field: Any) -> ResultColumn:
     kind = "enum" if field.flags & _ENUM_FLAG else "set" if field.flags & _SET_FLAG else "text"
     column = ResultColumn(field.name, kind, pa.string(), nullable, short=length <= SHORT_BYTES)
     return column if kind == "text" else replace(column, fidelity="text")
+
+
+def _of_one_width(column: ResultColumn, field: Any) -> ResultColumn:
+    """Widen an integer that is no table's column: MySQL changes its width where the query stands in a larger one."""
+    if field.db or column.type is None or not at.is_integer(column.type) or field.type_code == _YEAR:
+        return column
+    name, signed, unsigned = FIXED_TYPES[_BIGINT]
+    if at.is_signed_integer(column.type):
+        return replace(column, source_type=name, type=signed)
+    return replace(column, source_type=f"{name} unsigned", type=unsigned)
 
 
 def as_declared(column: ResultColumn, declared: str, nullable: bool) -> ResultColumn:

@@ -31,6 +31,7 @@ def _said_of_mysql(case: TypeCase) -> TypeCase:
 CASES = (
     *(_said_of_mysql(case) for case in MARIADB.cases if case.declared not in _NOT_HERE),
     TypeCase("json", same('{"a": "é😀", "b": 1}', "null", '""', "[1.5, true]"), note="MySQL's own text of the value"),
+    TypeCase("varchar(60) character set gb18030", same("", "简体 😀")),
     TypeCase("vector(3)", same(struct.pack("<3f", 1.5, -2, 0)), note="The bytes of its 32-bit floats"),
 )
 

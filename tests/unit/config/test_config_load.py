@@ -32,7 +32,7 @@ def test_defaults(load_text, tmp_path):
     assert export.query is None
     options = export.read_options()
     assert (dict(options.columns), options.unbounded_numeric) == ({}, "error")
-    assert (options.zero_dates, options.max_value_bytes) == ("error", 16_000_000)
+    assert (options.zero_dates, options.tinyint1, options.max_value_bytes) == ("error", "number", 16_000_000)
 
 
 def test_every_field(load_text):
@@ -54,7 +54,7 @@ def test_every_field(load_text):
             max_file_size: 64MiB
             empty: skip
             columns: {amount: decimal(18,2), on: string, 7: int64}
-            types: {unbounded_numeric: decimal(38, 9), zero_dates: null, max_value_bytes: 1MB}
+            types: {unbounded_numeric: decimal(38, 9), zero_dates: null, tinyint1: bool, max_value_bytes: 1MB}
             superseded: keep
             destination: {type: local, path: out}
         """.replace(" – ", " - "),
@@ -72,6 +72,7 @@ def test_every_field(load_text):
     assert export.columns == {"amount": pa.decimal128(18, 2), "on": pa.string(), "7": pa.int64()}
     assert export.read_options().unbounded_numeric == "decimal(38,9)"
     assert export.read_options().zero_dates == "null"
+    assert export.read_options().tinyint1 == "bool"
 
 
 def test_fallback_type_gives_the_dialect(load_text):
