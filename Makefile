@@ -67,6 +67,11 @@ fuzz: .venv/.installed
 	@.venvs/bench/$*/bin/python $(PIP_INSTALL) --requirement $<
 	@touch $@
 
+.venvs/bench/arrow-odbc/.installed: | odbc-drivers
+
+odbc-drivers:
+	@scripts/install-odbc
+
 # The tool that this one must stay compatible with; `make test` runs it against our prefixes and ours against its.
 .venvs/original/.installed: Makefile
 	@scripts/new-environment $(PYTHON) .venvs/original

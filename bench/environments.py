@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -33,8 +34,8 @@ class Environment:
 
     @property
     def described(self) -> str:
-        """What is installed, in one line."""
-        return ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        """Name and version of the peer itself, which is pinned first."""
+        return " ".join(next(iter(self.versions.items())))
 
 
 @cache
@@ -44,17 +45,51 @@ def environment_of(peer: str) -> Environment:
     Raises:
         PeerMissing: it cannot be.
     """
-    directory = ROOT / ".venvs" / "bench" / peer
-    target = directory.relative_to(ROOT) / ".installed"
+    directory = Path(".venvs", "bench", peer)
+    _make(directory / ".installed")
+    return Environment(ROOT / directory / "bin" / "python", _pins(PEERS / f"{peer}.txt"))
+
+
+@cache
+def original_program() -> Path:
+    """Return the original Rivet, installed unless it is there.
+
+    Raises:
+        PeerMissing: it cannot be.
+    """
+    directory = Path(".venvs", "original")
+    _make(directory / ".installed")
+    return ROOT / directory / "bin" / "rivet"
+
+
+def client_program(name: str) -> str:
+    """Return a database's own client.
+
+    Raises:
+        PeerMissing: it is not installed.
+    """
+    program = shutil.which(name)
+    if program is None:
+        raise PeerMissing(f"the program {name} is not installed")
+    return program
+
+
+def said_by(command: list[str]) -> str:
+    """Return the first line that a program writes, such as its version."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return next(iter(done.stdout.splitlines()), "version unknown").strip()
+
+
+def _make(target: Path) -> None:
     done = subprocess.run(["make", "-s", str(target)], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise PeerMissing(_reason(done.stderr))
-    return Environment(directory / "bin" / "python", _pins(PEERS / f"{peer}.txt"))
 
 
 def _pins(requirements: Path) -> dict[str, str]:
     lines = (line.split("#")[0].strip() for line in requirements.read_text().splitlines())
-    return dict(line.split("==") for line in lines if line)
+    pins = (line.split("==") for line in lines if line)
+    return {name.split("[")[0]: version for name, version in pins}
 
 
 def _reason(output: str) -> str:

@@ -88,4 +88,6 @@ def _load_mysql(table: Table, lines: Path, server: DatabaseServer) -> None:
     with connection, connection.cursor() as cursor:
         cursor.execute("SET time_zone = '+00:00', unique_checks = 0")
         cursor.execute(load + (f" SET {decoded}" if decoded else ""), (str(lines),))
+        if cursor.warning_count:
+            raise CommandFailed(f"{table.name} was not loaded as it is: {connection.show_warnings()[0]}")
         cursor.execute(f"ANALYZE TABLE {table.name}")

@@ -13,7 +13,15 @@ from functools import partial
 from pathlib import Path
 
 from bench.case import Case, Goal, Setting
-from bench.environments import ROOT, PeerMissing, environment_of
+from bench.environments import (
+    PEERS,
+    ROOT,
+    PeerMissing,
+    client_program,
+    environment_of,
+    original_program,
+    said_by,
+)
 from bench.loading import load, reference
 from bench.measure import CommandFailed, Contender, parquet_files
 from bench.rivet import rivet_run
@@ -21,6 +29,7 @@ from bench.statements import StatementWatch
 from bench.tables import LINEITEM, WIDE, Engine, Table
 from bench.verdict import Verdict
 from servers.database import DatabaseServer
+from servers.mariadb import mariadb_server
 from servers.postgres import postgres_server
 from servers.process import ServerMissing
 
@@ -68,25 +77,45 @@ class Peer:
 
     Attributes:
         note: its configuration, for the report.
-        build: makes the command line for a source and a directory to write to.
+        command: makes the command line for a source and a directory to write to.
+        version: what is installed of it.
         writes: whether it leaves Parquet files.
     """
 
     note: str
-    build: Callable[[Source, Path], list[str]]
+    command: Callable[[Source, Path], list[str]]
+    version: Callable[[], str]
     writes: bool = True
 
 
-def _script(peer: str, script: str) -> Callable[[Source, Path], list[str]]:
-    """Return what runs a script of ``bench/peers`` in the peer's environment."""
-    return lambda source, target: environment_of(peer).script(script, str(target))
+def _scripted(note: str, peer: str, script: str, *arguments: str) -> Peer:
+    """Return the peer that a script of ``bench/peers`` drives in an environment of its own."""
+    return Peer(
+        note,
+        lambda source, target: environment_of(peer).script(script, str(target), *arguments),
+        lambda: environment_of(peer).described,
+    )
+
+
+def _original(mode: str) -> Peer:
+    """Return the tool that this one must stay compatible with."""
+
+    def command(source: Source, target: Path) -> list[str]:
+        return [sys.executable, str(PEERS / "original_export.py"), str(target), str(original_program()), mode]
+
+    def version() -> str:
+        return said_by([str(original_program()), "--version"])
+
+    return Peer(_ORIGINAL_NOTES[mode], command, version)
+
+
+_ORIGINAL_NOTES = {
+    "full": "one statement, profile fast, zstd 1",
+    "chunked": "two chunks at a time, profile fast, zstd 1",
+}
 
 
 def _psql_floor(source: Source, target: Path) -> list[str]:
-    """Two ranges of the table's pages by ``psql``, to nowhere."""
-    psql = shutil.which("psql")
-    if psql is None:
-        raise PeerMissing("psql is not installed: apt-get install postgresql-client")
     with source.server.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_relation_size(%s) / current_setting('block_size')::int / 2", (source.table.name,))
         (middle,) = cursor.fetchone()
@@ -94,13 +123,57 @@ def _psql_floor(source: Source, target: Path) -> list[str]:
         f"COPY (SELECT * FROM {source.table.name} WHERE ctid {side} '({middle},0)') TO STDOUT (FORMAT binary)"
         for side in ("<", ">=")
     ]
-    run = 'PGPASSWORD="$BENCH_PASSWORD" "$0" -X -h "$BENCH_HOST" -p "$BENCH_PORT" -U "$BENCH_USER" -d "$BENCH_DATABASE"'
-    return ["sh", "-c", f'{run} -c "$1" & {run} -c "$2" && wait $!', psql, *copies]
+    client = 'PGPASSWORD="$BENCH_PASSWORD" "$0" -X -h "$BENCH_HOST" -p "$BENCH_PORT" -U "$BENCH_USER" '
+    return _two_of(f'{client} -d "$BENCH_DATABASE" -c', "psql", copies)
 
 
-POSTGRES_PEERS: dict[str, Peer] = {
-    FLOOR: Peer("two `psql COPY … (FORMAT binary)` ranges to /dev/null", _psql_floor, writes=False),
-    "duckdb": Peer("postgres scanner, 2 threads, `COPY TO`, zstd 1", _script("duckdb", "duckdb_export.py")),
+def _mysql_floor(source: Source, target: Path) -> list[str]:
+    middle = source.rows // 2
+    ranges = [f"SELECT * FROM {source.table.name} WHERE id {side} {middle}" for side in ("<=", ">")]
+    client = 'MYSQL_PWD="$BENCH_PASSWORD" "$0" --no-defaults -h "$BENCH_HOST" -P "$BENCH_PORT" -u "$BENCH_USER" '
+    return _two_of(f'{client} --quick --batch "$BENCH_DATABASE" -e', "mysql", ranges)
+
+
+def _two_of(client: str, name: str, statements: list[str]) -> list[str]:
+    """Return what runs both statements at the same time, their rows to nowhere."""
+    both = f'{client} "$1" >/dev/null & {client} "$2" >/dev/null; second=$?; wait $! && exit $second'
+    return ["sh", "-c", both, client_program(name), *statements]
+
+
+def _client_version(name: str) -> str:
+    return said_by([client_program(name), "--version"])
+
+
+_SCRIPTED = {
+    "connectorx": _scripted("`arrow_stream`, 2 partitions, pyarrow, zstd 1", "connectorx", "connectorx_export.py"),
+    "arrow-odbc": _scripted("2 ranges, fetched ahead, pyarrow, zstd 1", "arrow-odbc", "arrow_odbc_export.py"),
+    "polars": _scripted("ConnectorX, 2 partitions, all in memory, zstd 1", "polars", "polars_export.py"),
+    "dlt connectorx": _scripted(
+        "ConnectorX backend, filesystem, zstd at its level", "dlt", "dlt_export.py", "connectorx"
+    ),
+    "dlt pyarrow": _scripted("pyarrow backend, filesystem, zstd at its level", "dlt", "dlt_export.py", "pyarrow"),
+    "ingestr": _scripted("one stream, its own codec", "ingestr", "ingestr_export.py"),
+    "sling": _scripted("one stream, zstd at its level", "sling", "sling_export.py"),
+    "original full": _original("full"),
+    "original chunked": _original("chunked"),
+}
+
+PEERS_OF: dict[Engine, dict[str, Peer]] = {
+    "postgres": {
+        FLOOR: Peer(
+            "two `COPY … (FORMAT binary)` ranges to /dev/null", _psql_floor, partial(_client_version, "psql"), False
+        ),
+        "duckdb": _scripted("scanner, 2 threads, `COPY TO`, zstd 1", "duckdb", "duckdb_export.py"),
+        "adbc": _scripted("2 ranges, numerics cast, pyarrow, zstd 1", "adbc", "adbc_export.py"),
+        **_SCRIPTED,
+    },
+    "mysql": {
+        FLOOR: Peer(
+            "two `--quick --batch` ranges to /dev/null", _mysql_floor, partial(_client_version, "mysql"), False
+        ),
+        "duckdb": _scripted("scanner, 2 threads, `COPY TO`, zstd 1", "duckdb", "duckdb_export.py"),
+        **_SCRIPTED,
+    },
 }
 
 _RIVET: dict[str, tuple[str, Mapping[str, object], Mapping[str, object]]] = {
@@ -113,65 +186,77 @@ _MEMORY = tuple(Goal(name, "peak_rss_mib", _MEMORY_MIB) for name in _RIVET)
 _EASE = tuple(Goal(RIVET, "wall_seconds", 1.2, name) for name in (TUNED, CHUNKED))
 _STATEMENTS = tuple(Goal(name, "longest_statement_seconds", 1) for name in _RIVET)
 
-_POSTGRES_GOALS = {
-    LINEITEM.name: (Goal(RIVET, "wall_seconds", 0.95, "duckdb"), Goal(RIVET, "wall_seconds", 1.25, FLOOR)),
-    WIDE.name: (Goal(RIVET, "wall_seconds", 1.0, "duckdb"),),
+_ORIGINAL = (
+    *(Goal(RIVET, "wall_seconds", 1 / 3, name) for name in ("original full", "original chunked")),
+    Goal(RIVET, "output_mib", 1.0, "original full"),
+    Goal(CHUNKED, "output_mib", 1.0, "original chunked"),
+)
+_GOALS: dict[tuple[Engine, str], tuple[Goal, ...]] = {
+    ("postgres", LINEITEM.name): (
+        Goal(RIVET, "wall_seconds", 0.95, "duckdb"),
+        Goal(RIVET, "wall_seconds", 1.25, FLOOR),
+        *_ORIGINAL,
+        *_STATEMENTS,
+    ),
+    ("postgres", WIDE.name): (Goal(RIVET, "wall_seconds", 1.0, "duckdb"), *_ORIGINAL, *_STATEMENTS),
+    ("mysql", LINEITEM.name): (Goal(RIVET, "wall_seconds", 0.85, "arrow-odbc"),),
+    ("mysql", WIDE.name): (Goal(RIVET, "wall_seconds", 1.0, "connectorx"),),
+}
+
+
+# Both servers are in UTC, so that a peer that drops the zone still tells the right instants; MariaDB holds the table in
+# memory of its own, as PostgreSQL does in the system's.
+_SETTINGS: dict[Engine, tuple[str, ...]] = {
+    "postgres": ("ALTER ROLE ALL SET timezone = 'UTC'",),
+    "mysql": ("SET GLOBAL time_zone = '+00:00'", f"SET GLOBAL innodb_buffer_pool_size = {2 << 30}"),
+}
+_SERVERS: dict[Engine, Callable[[], AbstractContextManager[DatabaseServer]]] = {
+    "postgres": postgres_server,
+    "mysql": mariadb_server,
 }
 
 
 @contextmanager
-def peers_postgres(table: Table, setting: Setting) -> Iterator[Case]:
-    """Export one table from PostgreSQL."""
-    goals = (*_POSTGRES_GOALS[table.name], *_EASE, *_MEMORY, *_STATEMENTS)
-    with _case(table, "postgres", setting, serve=postgres_server, peers=POSTGRES_PEERS, goals=goals) as case:
-        yield case
-
-
-PEER_CASES: dict[str, Callable[[Setting], AbstractContextManager[Case]]] = {
-    "peers-postgres": partial(peers_postgres, LINEITEM),
-    "peers-postgres-wide": partial(peers_postgres, WIDE),
-}
-
-
-@contextmanager
-def _case(
-    table: Table,
-    engine: Engine,
-    setting: Setting,
-    *,
-    serve: Callable[[], AbstractContextManager[DatabaseServer]],
-    peers: Mapping[str, Peer],
-    goals: tuple[Goal, ...],
-) -> Iterator[Case]:
+def _case(engine: Engine, table: Table, setting: Setting) -> Iterator[Case]:
     rows = setting.rows_or(table.rows)
     try:
         exact = reference(table, rows, setting.cache)
-        with serve() as server:
+        with _SERVERS[engine]() as server:
+            server.execute(*_SETTINGS[engine])
             print(f"  loading {rows} rows of {table.name} ...", flush=True)
             load(table, engine, rows, setting.cache, server)
-            yield _contest(Source(table, engine, rows, exact, server, setting.work), peers, goals, setting.only)
+            yield _contest(Source(table, engine, rows, exact, server, setting.work), setting.only)
     except (PeerMissing, ServerMissing) as missing:
         yield Case((), skipped=(str(missing),))
 
 
-def _contest(source: Source, peers: Mapping[str, Peer], goals: tuple[Goal, ...], only: frozenset[str]) -> Case:
+PEER_CASES: dict[str, Callable[[Setting], AbstractContextManager[Case]]] = {
+    "peers-postgres": partial(_case, "postgres", LINEITEM),
+    "peers-postgres-wide": partial(_case, "postgres", WIDE),
+    "peers-mariadb": partial(_case, "mysql", LINEITEM),
+    "peers-mariadb-wide": partial(_case, "mysql", WIDE),
+}
+
+
+def _contest(source: Source, only: frozenset[str]) -> Case:
     verdicts: dict[str, Verdict] = {}
     contenders: list[Contender] = []
     skipped: list[str] = []
     notes: dict[str, str] = {}
     for name, (note, options, export) in _RIVET.items():
-        contenders.append(_rivet(source, name, options, export, verdicts))
-        notes[name] = note
-    for name, peer in peers.items():
+        if not only or name in only:
+            contenders.append(_rivet(source, name, options, export, verdicts))
+            notes[name] = note
+    for name, peer in PEERS_OF[source.engine].items():
         if only and name not in only:
             continue
         try:
             contenders.append(_peer(source, name, peer, verdicts))
+            notes[name] = f"{peer.note} ({peer.version()})"
         except PeerMissing as missing:
             skipped.append(f"{name}: {missing}")
-        notes[name] = peer.note
-    kept = tuple(contender for contender in contenders if not only or contender.name in only)
-    return Case(kept, goals, tuple(skipped), source.rows, RIVET, notes, verdicts)
+    goals = (*_GOALS[source.engine, source.table.name], *_EASE, *_MEMORY)
+    return Case(tuple(contenders), goals, tuple(skipped), source.rows, RIVET, notes, verdicts)
 
 
 def _rivet(
@@ -212,7 +297,7 @@ def _peer(source: Source, name: str, peer: Peer, verdicts: dict[str, Verdict]) -
 
     return Contender(
         name,
-        peer.build(source, target),
+        peer.command(source, target),
         source.environment,
         prepare,
         partial(_verify, source, name, target, verdicts) if peer.writes else lambda: None,
