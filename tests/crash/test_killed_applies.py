@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from crash.shop import Shop, Site, check_settled, local_site
+from crash.shop import Shop, local_site
+from crash.watched import Watched
 from crash.watcher import Watcher
 from crash.zygote import Outcome, Zygote
 from rivet_core.config import load
 from rivet_core.engine.preview import PreviewOptions, preview
 from rivet_core.engine.sealed_plan import write_plan
-from rivet_core.plugins import Registry, load_registry
+from rivet_core.plugins import load_registry
 
 #: Every point instead of some.
 EVERY_STEP = "RIVET_KILLS" in os.environ
@@ -23,78 +22,41 @@ PREFIX = "plans/"
 CHUNKED = {"mode": "chunked", "chunk_count": 2}
 
 
-class Plans:
-    """Plans of one site, each of a source that was written anew.
-
-    Attributes:
-        counts: what happened.
-    """
-
-    def __init__(self, shop: Shop, site: Site, zygote: Zygote, watcher: Watcher, registry: Registry) -> None:
-        self.counts: Counter[str] = Counter()
-        self._shop = shop
-        self._site = site
-        self._zygote = zygote
-        self._watcher = watcher
-        self._registry = registry
-        self._digests = [shop.digest()]
-        self._config = site.configure(shop, PREFIX)
-        self._plan = site.directory / "plan.json"
-        watcher.watch(site.at(PREFIX).to_json())
-        assert self._run().exit_code == 0
+class Plans(Watched):
+    """Plans of one site, each of a source that was written anew."""
 
     def whole(self) -> tuple[str, ...]:
         """Apply a plan without any harm and return the points that were passed."""
         self._approve()
         outcome = self._apply()
-        assert outcome.exit_code == 0, outcome
-        self._check()
+        self.check(outcome)
         return outcome.points
 
     def killed(self, kill_at: int) -> None:
         """Kill a plan's run at a point, and have the plan's dataset published all the same."""
         self._approve()
-        old, new = self._digests[-2:]
-        outcome = self._apply(kill_at=kill_at)
-        assert outcome.exit_code is None, outcome
-        report = self._watcher.report()
-        assert report.violation is None, (report.violation, outcome.points[-2:])
-        assert report.current is not None
-        committed = report.shown[report.current] == new
-        assert committed or report.shown[report.current] == old
-        self.counts["killed after the commit" if committed else "killed before the commit"] += 1
+        committed = self.check_killed(self._apply(kill_at))
         again = self._apply()
         if again.exit_code == 0:
             assert not committed, "a plan was applied twice"
             self.counts["applied again"] += 1
+            self.check(again)
         else:
             assert (again.exit_code, again.error_code) == (5, "R704"), again
             self.counts["resumed"] += 1
-            finished = self._run(resume=True, force=True)
-            assert finished.exit_code == 0, finished
-        self._check()
+            self.check(self.run(resume=True, force=True))
 
     def _approve(self) -> None:
         """Write the source anew, and plan its export."""
-        self._digests.append(self._shop.change())
-        now = datetime.now(UTC)
-        loaded = load(self._config, self._registry)
+        self.digests.append(self.shop.change())
+        now, registry = datetime.now(UTC), load_registry()
+        loaded = load(self.config, registry)
         (export,) = loaded.exports
-        write_plan(self._plan, [preview(loaded, export, self._registry, now, PreviewOptions({}))], now)
-
-    def _check(self) -> None:
-        with self._site.at(PREFIX).open() as place:
-            manifest = check_settled(place, self._digests[-1])
-        report = self._watcher.report()
-        assert report.violation is None, report.violation
-        assert report.current == manifest["run_id"]
-        assert set(report.shown.values()) <= set(self._digests), "a dataset was shown that no source ever was"
+        self._plan = self.directory / "plan.json"
+        write_plan(self._plan, [preview(loaded, export, registry, now, PreviewOptions({}))], now)
 
     def _apply(self, kill_at: int | None = None) -> Outcome:
-        return self._run(plan=self._plan, kill_at=kill_at, changes=True)
-
-    def _run(self, **options: Any) -> Outcome:
-        return self._zygote.run(self._config, self._site.directory / "trace", **options)
+        return self.run(plan=self._plan, kill_at=kill_at, changes=True)
 
 
 def deaths(points: tuple[str, ...]) -> list[int]:
@@ -109,7 +71,7 @@ def test_a_plan_is_applied_once_whatever_is_killed(
     site = local_site(memory_disk, export=CHUNKED)
     zygote = Zygote(site.configure(shop, "warm-up/"))
     with Watcher() as watcher:
-        plans = Plans(shop, site, zygote, watcher, load_registry())
+        plans = Plans(shop, site, zygote, watcher, PREFIX)
         before = watcher.report()
         points = plans.whole()
         todo = list(range(1, len(points) + 1)) if EVERY_STEP else deaths(points)

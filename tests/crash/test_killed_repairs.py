@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import random
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from crash.shop import Shop, Site, check_settled, local_site, s3_site
+from crash.shop import Shop, Site, local_site, s3_site
+from crash.watched import Watched
 from crash.watcher import Watcher
-from crash.zygote import Outcome, Zygote
+from crash.zygote import Zygote
 from servers.seaweedfs import SeaweedFS
 
 #: Every point instead of some.
@@ -24,30 +22,14 @@ CHUNKED = {"mode": "chunked", "chunk_count": 4}
 TOGGLED = (-992, 300, 1420, 2500)
 
 
-class Repairs:
-    """Repairs at one site; each has one range to mend.
-
-    Attributes:
-        counts: what happened.
-    """
-
-    def __init__(self, shop: Shop, site: Site, zygote: Zygote, watcher: Watcher) -> None:
-        self.counts: Counter[str] = Counter()
-        self.chance = random.Random(5)
-        self._shop = shop
-        self._site = site
-        self._zygote = zygote
-        self._watcher = watcher
-        self._digests = [shop.digest()]
-        self._config = site.configure(shop, PREFIX)
-        watcher.watch(site.at(PREFIX).to_json())
-        assert self._run().exit_code == 0
+class Repairs(Watched):
+    """Repairs at one site; each has one range to mend."""
 
     def whole(self) -> tuple[str, ...]:
         """Repair without any harm and return the points that were passed."""
         self._change()
-        outcome = self._run(repair=True, changes=True)
-        self._check(outcome)
+        outcome = self.run(repair=True, changes=True)
+        self.check(outcome)
         (result,) = outcome.results
         assert (result["parts"], len(result["quarantined"])) == (4, 1)
         return outcome.points
@@ -55,41 +37,21 @@ class Repairs:
     def killed(self, kill_at: int) -> None:
         """Kill a repair at a point, and finish it."""
         self._change()
-        old, new = self._digests[-2:]
-        outcome = self._run(repair=True, kill_at=kill_at, changes=True)
-        assert outcome.exit_code is None, outcome
-        report = self._watcher.report()
-        assert report.violation is None, (report.violation, outcome.points[-2:])
-        assert report.current is not None
-        committed = report.shown[report.current] == new
-        assert committed or report.shown[report.current] == old
-        self.counts["killed after the commit" if committed else "killed before the commit"] += 1
+        committed = self.check_killed(self.run(repair=True, kill_at=kill_at, changes=True))
         if committed:
             self._change()  # or nothing would be left to repair, and nobody to tidy up
         resumed = not committed and self.chance.random() < 0.25
         self.counts["resumed" if resumed else "repaired again"] += 1
-        self._check(self._run(resume=True, force=True) if resumed else self._run(repair=True))
+        self.check(self.run(resume=True, force=True) if resumed else self.run(repair=True))
 
     def _change(self) -> None:
         """Let a row of one chunk come or go."""
         key = self.chance.choice(TOGGLED)
-        with self._shop.database.connect() as connection:
+        with self.shop.database.connect() as connection:
             if connection.execute("DELETE FROM orders WHERE id = %s", (key,)).rowcount == 0:
                 connection.execute("INSERT INTO orders (id, generation, at) VALUES (%s, 0, now())", (key,))
             connection.commit()
-        self._digests.append(self._shop.digest())
-
-    def _check(self, outcome: Outcome) -> None:
-        assert outcome.exit_code == 0, outcome
-        with self._site.at(PREFIX).open() as place:
-            manifest = check_settled(place, self._digests[-1])
-        report = self._watcher.report()
-        assert report.violation is None, report.violation
-        assert report.current == manifest["run_id"]
-        assert set(report.shown.values()) <= set(self._digests), "a dataset was shown that no source ever was"
-
-    def _run(self, **options: Any) -> Outcome:
-        return self._zygote.run(self._config, self._site.directory / "trace", **options)
+        self.digests.append(self.shop.digest())
 
 
 @pytest.fixture
@@ -112,7 +74,7 @@ def test_a_consumer_sees_the_old_dataset_or_the_repaired_one_whatever_is_killed(
     site: Site = request.getfixturevalue(name)
     zygote = Zygote(site.configure(shop, "warm-up/"), environment=site.environment)
     with Watcher() as watcher:
-        repairs = Repairs(shop, site, zygote, watcher)
+        repairs = Repairs(shop, site, zygote, watcher, PREFIX)
         before = watcher.report()
         points = repairs.whole()
         todo = _points(points, 1 if EVERY_STEP else 3 if name == "local" else len(points))
