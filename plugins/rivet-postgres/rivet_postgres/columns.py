@@ -67,6 +67,8 @@ class CopiedColumn:
     def finished(self, array: Any) -> pa.Array[Any]:
         """Return a direct column's array in its type."""
         target: Any = self.reader.column.type
+        if at.is_dictionary(target):
+            return array.dictionary_encode().cast(target)
         return pa.ExtensionArray.from_storage(target, array) if isinstance(target, pa.BaseExtensionType) else array
 
 
@@ -88,9 +90,8 @@ def _copied(column: ResultColumn, reader: Reader, max_value_bytes: int) -> Copie
 def _way(column: ResultColumn, target: pa.DataType, max_value_bytes: int) -> tuple[Kind, bool, bool]:
     """Return the kind that arrives, whether it is the server's text, and whether it is the column already."""
     natural = column.type
-    is_text = natural is not None and at.is_string(natural) and column.fidelity == "exact"
-    if is_text and column.source_type != '"char"':
-        return Kind.BYTES, False, at.is_string(target)
+    if _is_sent_as_text(column):
+        return Kind.BYTES, False, at.is_string(target) or (natural == target and at.is_dictionary(target))
     if natural is not None and at.is_binary(natural):
         return Kind.BYTES, False, natural == target
     if isinstance(target, _DECIMALS) and _is_numeric(column) and max_value_bytes >= SHORT_BYTES and target.scale >= 0:
@@ -103,6 +104,13 @@ def _way(column: ResultColumn, target: pa.DataType, max_value_bytes: int) -> tup
             if matches(target):
                 return kind, False, True
     return Kind.BYTES, True, at.is_string(target)
+
+
+def _is_sent_as_text(column: ResultColumn) -> bool:
+    """Whether the binary form is the text."""
+    if column.type is None or column.fidelity != "exact" or column.source_type == '"char"':
+        return False
+    return at.is_string(column.type) or at.is_dictionary(column.type)
 
 
 def _is_numeric(column: ResultColumn) -> bool:

@@ -60,6 +60,9 @@ EXACT_TYPES: Final[dict[str, pa.DataType]] = {
     "jsonb": pa.json_(pa.string()),
 }
 
+#: An enum's column: each of its labels once, in a batch's dictionary.
+ENUM: Final[pa.DataType] = pa.dictionary(pa.int32(), pa.string())
+
 _CURSOR: Final = "rivet_read"
 # What psycopg puts before the query.
 _DECLARE: Final = f'DECLARE "{_CURSOR}" NO SCROLL CURSOR FOR '
@@ -74,19 +77,24 @@ _SHORT_CHARACTERS: Final = 1000
 _SQLSTATE: Final = ord("C")
 _NO_PRECISION: Final = "has no precision, so no decimal holds every value"
 
+# A result's own domains are resolved by the server, those of an array's items are not.
 _COLUMNS: Final = """
-SELECT t.typname, n.nspname, t.typoutput = 'array_out'::regproc AND t.typdelim = ',',
-       coalesce(b.typname, e.typname), coalesce(bn.nspname, en.nspname),
-       CASE WHEN e.typtype = 'd' THEN e.typtypmod ELSE c.typmod END,
-       format_type(c.oid, c.typmod)
-FROM unnest(%s::oid[], %s::int4[]) WITH ORDINALITY AS c (oid, typmod, position)
-JOIN pg_catalog.pg_type t ON t.oid = c.oid
+WITH RECURSIVE described AS (
+  SELECT c.position, c.oid, c.typmod, a.is_array, CASE WHEN a.is_array THEN t.typelem ELSE t.oid END AS item
+  FROM unnest(%s::oid[], %s::int4[]) WITH ORDINALITY AS c (oid, typmod, position)
+  JOIN pg_catalog.pg_type t ON t.oid = c.oid
+  CROSS JOIN LATERAL (SELECT t.typoutput = 'array_out'::regproc AND t.typdelim = ',' AS is_array) a
+), items AS (
+  SELECT position, item, typmod FROM described
+  UNION ALL
+  SELECT i.position, d.typbasetype, d.typtypmod FROM items i JOIN pg_catalog.pg_type d ON d.oid = i.item
+  WHERE d.typtype = 'd'
+)
+SELECT t.typname, n.nspname, t.typtype, described.is_array, items.typmod, format_type(described.oid, described.typmod)
+FROM described JOIN items USING (position)
+JOIN pg_catalog.pg_type t ON t.oid = items.item AND t.typtype <> 'd'
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem
-LEFT JOIN pg_catalog.pg_namespace en ON en.oid = e.typnamespace
-LEFT JOIN pg_catalog.pg_type b ON b.oid = e.typbasetype
-LEFT JOIN pg_catalog.pg_namespace bn ON bn.oid = b.typnamespace
-ORDER BY c.position
+ORDER BY position
 """
 _NOT_NULL: Final = """
 SELECT attname FROM pg_catalog.pg_attribute
@@ -99,6 +107,7 @@ class _Type:
     """A row of the catalogue; for an array, of its items."""
 
     name: str
+    is_enum: bool
     typmod: int
     is_array: bool
     source_type: str
@@ -298,6 +307,8 @@ def result_column(name: str, type_: _Type) -> ResultColumn:
                 numeric="array" if type_.is_array else "value",
             )
         item: pa.DataType = precise
+    elif type_.is_enum and not type_.is_array:
+        return ResultColumn(name, type_.source_type, ENUM, short=True)
     else:
         item = EXACT_TYPES.get(kind, pa.string())
     short = kind in {"varchar", "bpchar"} and 0 < typmod <= _SHORT_CHARACTERS
@@ -329,11 +340,9 @@ def decimal_type(typmod: int) -> pa.DataType | None:
 
 
 def _catalogued(row: Sequence[str]) -> _Type:
-    name, schema, is_array, item, item_schema, typmod, source_type = row
-    if is_array == "t":
-        name, schema = item, item_schema
+    name, schema, kind, is_array, typmod, source_type = row
     # A user's own type may have any name.
-    return _Type(name if schema == "pg_catalog" else "", int(typmod), is_array == "t", source_type)
+    return _Type(name if schema == "pg_catalog" else "", kind == "e", int(typmod), is_array == "t", source_type)
 
 
 def _line(statement: str, position: int) -> str:

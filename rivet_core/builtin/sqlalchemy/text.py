@@ -99,6 +99,8 @@ def convertible(natural: pa.DataType | None, target: pa.DataType) -> bool:
     """
     if at.is_string(target) or natural == target:
         return True
+    if natural is not None and at.is_dictionary(natural):
+        natural = natural.value_type
     if natural is None:
         return bool(at.is_decimal(target) or at.is_integer(target))
     if isinstance(natural, pa.ListType):
@@ -108,6 +110,8 @@ def convertible(natural: pa.DataType | None, target: pa.DataType) -> bool:
 
 def decoder(natural: pa.DataType | None, target: pa.DataType) -> Decoder:
     """Return what decodes a column's values to ``target``; ``convertible`` says whether it can."""
+    if natural is not None and natural != target and at.is_dictionary(natural):
+        natural = natural.value_type
     if natural is not None and natural != target:
         if at.is_binary(natural):
             return partial(_from_bytes, target=target)
@@ -240,6 +244,10 @@ def _unhex(value: str) -> bytes:
     return bytes.fromhex(value[2:])
 
 
+def _parse_dictionary(values: Sequence[str | None], target: Any) -> pa.Array[Any]:
+    return parse(values, target.value_type).dictionary_encode().cast(target)
+
+
 def _parse_json(values: Sequence[str | None], target: Any) -> pa.Array[Any]:
     return pa.ExtensionArray.from_storage(target, pa.array(values, pa.string()))
 
@@ -300,6 +308,7 @@ _PARSERS: Final[tuple[tuple[Predicate, Parser], ...]] = (
     (at.is_duration, _parse_durations),
     (at.is_binary, _parse_bytes),
     (at.is_list, _parse_arrays),
+    (at.is_dictionary, _parse_dictionary),
     (is_uuid, _parse_uuids),
     (is_json, _parse_json),
 )

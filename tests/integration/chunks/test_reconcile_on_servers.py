@@ -28,16 +28,17 @@ from servers.postgres import Postgres
 
 CHUNK_SIZE = 120
 EVERY_VALUE = (
+    "CREATE TYPE state AS ENUM ('new', 'paid')",
     "CREATE TABLE kinds (id int PRIMARY KEY, f double precision, r real, n numeric(20,5), u uuid, j json, jb jsonb,"
-    " a int[], t text[], i interval, at timestamptz, clock time, b bytea, yes boolean, d date, c char(5))",
+    " a int[], t text[], i interval, at timestamptz, clock time, b bytea, yes boolean, d date, c char(5), e state)",
     "INSERT INTO kinds VALUES (1, 'NaN', '-0', 1.5, '00000000-0000-0000-0000-000000000001', '{\"a\": 1}', '[1]',"
     " '{1,2}', '{a,NULL,\"b c\"}', '1 month 2 days 3 hours', '2026-03-29 01:30:00+00', '23:59:59.999999', '\\x00ff',"
-    " true, '1899-12-31', 'x')",
+    " true, '1899-12-31', 'x', 'new')",
     "INSERT INTO kinds (id, f, a, t) VALUES (2, '-Infinity', '{}', '{NULL}')",
     "INSERT INTO kinds (id) VALUES (3)",
 )
 
-COLUMNS = ("f", "r", "n", "u", "j", "jb", "a", "t", "i", "at", "clock", "b", "yes", "d", "c")
+COLUMNS = ("f", "r", "n", "u", "j", "jb", "a", "t", "i", "at", "clock", "b", "yes", "d", "c", "e")
 
 
 class Site:
@@ -131,7 +132,17 @@ def test_every_kind_of_value_is_equal_to_itself(postgres: Postgres, tmp_path: Pa
     site.run()
     (report,) = site.reconcile().values()
     assert (report.result, report.columns) == ("match", ()), report
-    changes = {"f": "0", "r": "1", "n": "1.50001", "u": "NULL", "j": "'{}'", "at": "now()", "b": "''", "yes": "false"}
+    changes = {
+        "f": "0",
+        "r": "1",
+        "n": "1.50001",
+        "u": "NULL",
+        "j": "'{}'",
+        "at": "now()",
+        "b": "''",
+        "yes": "false",
+        "e": "'paid'",
+    }
     numbers = range(10, 10 + len(changes))
     columns = ", ".join(column for column in COLUMNS if form == "parquet" or column not in ("a", "t"))
     database.execute(*(f"INSERT INTO kinds SELECT {n}, {columns} FROM kinds WHERE id = 1" for n in numbers))

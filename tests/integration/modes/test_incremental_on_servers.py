@@ -47,6 +47,7 @@ POSTGRES = {
     "char": Cursor("char(8)", texts("1", "10", "9", "a", "b", "c")),
     "nocase": Cursor('text COLLATE "nocase"', texts("1", "9", "A", "b", "C", "d")),
     "uuid": Cursor("uuid", UUIDS),
+    "enum": Cursor("state", texts("new", "paid", "lost", "found", "back", "gone")),
     "bytea": Cursor("bytea", texts("", "\\x00", "\\x0001", "\\x7f", "\\x80", "\\xff")),
 }
 MARIADB = {
@@ -67,6 +68,7 @@ def postgres_database(postgres: Postgres) -> Postgres:
     database = postgres.create_database()
     database.execute(
         "CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+        "CREATE TYPE state AS ENUM ('new', 'paid', 'lost', 'found', 'back', 'gone')",
     )
     return database
 
