@@ -68,7 +68,7 @@ class CopiedColumn:
         """Return a direct column's array in its type."""
         target: Any = self.reader.column.type
         if at.is_dictionary(target):
-            return array.dictionary_encode().cast(target)
+            return array.dictionary_encode().cast(target)  # type: ignore[no-any-return]
         return pa.ExtensionArray.from_storage(target, array) if isinstance(target, pa.BaseExtensionType) else array
 
 
