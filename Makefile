@@ -47,6 +47,7 @@ docs: .venv/.installed
 
 bench: .venv/.installed
 	$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python scripts/generate_benchmarks.py
 
 fuzz: .venv/.installed
 	$(BIN)/python -m fuzz $(ARGS)

@@ -50,6 +50,7 @@ class Case:
         goals: what their medians are held to.
         skipped: why somebody does not take part, a line each.
         rows: rows of the exported table, or none.
+        server: the database's name and version, or none.
         reference: the contender that the others' medians are divided by, or none.
         notes: how a contender is configured, and its versions, by name.
         verdicts: filled while the case runs: what a contender's output is worth, by name.
@@ -60,6 +61,7 @@ class Case:
     goals: tuple[Goal, ...] = ()
     skipped: tuple[str, ...] = ()
     rows: int | None = None
+    server: str | None = None
     reference: str | None = None
     notes: dict[str, str] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)

@@ -58,7 +58,7 @@ def memory(setting: Setting) -> Iterator[Case]:
         if postgres is not None:
             contenders.append(_rivet(setting, "postgres", postgres.url))
         goals = tuple(Goal(contender.name, "peak_rss_mib", 300e6 / 2**20) for contender in contenders)
-        yield Case(tuple(contenders), goals, skipped)
+        yield Case(tuple(contenders), goals, skipped, _rows(setting))
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def throughput_sqlite(setting: Setting) -> Iterator[Case]:
     """How long an export from SQLite takes, beside DuckDB."""
     url = _sqlite(setting)
     peers, skipped = _duckdb(setting, "sqlite", {"BENCH_DATABASE": url.removeprefix("sqlite:///")})
-    yield Case((_rivet(setting, "sqlite", url), *peers), skipped=skipped)
+    yield Case((_rivet(setting, "sqlite", url), *peers), skipped=skipped, rows=_rows(setting))
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def throughput_postgres(setting: Setting) -> Iterator[Case]:
         else:
             copy = "COPY orders TO STDOUT (FORMAT binary)"
             peers = (*peers, Contender("floor: psql COPY", [psql, "-X", "-d", libpq, "-c", copy], password))
-        yield Case((_rivet(setting, "postgres", server.url), *peers), skipped=missing)
+        yield Case((_rivet(setting, "postgres", server.url), *peers), skipped=missing, rows=_rows(setting))
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def stores(setting: Setting) -> Iterator[Case]:
     with object_stores() as (places, missing):
         remote = tuple(_rivet(setting, "sqlite", url, name=name, place=place) for name, place in places.items())
         goals = tuple(Goal(contender.name, "wall_seconds", 1.15, local.name) for contender in remote)
-        yield Case((local, *remote), goals, missing)
+        yield Case((local, *remote), goals, missing, _rows(setting))
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def memory_stores(setting: Setting) -> Iterator[Case]:
             for name, place in {"local": LOCAL, **places}.items()
         )
         goals = tuple(Goal(contender.name, "peak_rss_mib", 300e6 / 2**20) for contender in contenders)
-        yield Case(contenders, goals, missing)
+        yield Case(contenders, goals, missing, _rows(setting))
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def chunks(setting: Setting) -> Iterator[Case]:
                 Goal(contender.name, "wall_seconds", limit, whole.name)
                 for contender, limit in zip(cut, (1.15, 1.0), strict=True)
             ]
-        yield Case(tuple(contenders), tuple(goals), skipped)
+        yield Case(tuple(contenders), tuple(goals), skipped, _rows(setting))
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def resume(setting: Setting) -> Iterator[Case]:
     """How long a resume takes that has one chunk of a thousand to read, in units of the run that reads all of them."""
     whole = _rivet(setting, "sqlite", _sqlite(setting), name="anew", export=_chunked(setting, chunks=_MANY_CHUNKS))
     resumed = _resumed(setting)
-    yield Case((whole, resumed), (Goal(resumed.name, "wall_seconds", 0.1, whole.name),))
+    yield Case((whole, resumed), (Goal(resumed.name, "wall_seconds", 0.1, whole.name),), rows=_rows(setting))
 
 
 CASES: dict[str, Callable[[Setting], AbstractContextManager[Case]]] = {

@@ -20,7 +20,9 @@ import psutil
 _SAMPLE_SECONDS = 0.25
 _MIB = 1024 * 1024
 
-Quantity = Literal["wall_seconds", "cpu_seconds", "peak_rss_mib", "output_mib", "longest_statement_seconds"]
+Quantity = Literal[
+    "wall_seconds", "cpu_seconds", "peak_rss_mib", "output_mib", "longest_statement_seconds", "server_cpu_seconds"
+]
 
 
 class CommandFailed(Exception):
@@ -31,6 +33,7 @@ class Watch(Protocol):
     """What looks at the database while a command runs."""
 
     longest_seconds: float
+    cpu_seconds: float
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Sample:
             counts what the benchmark itself occupied when it started the command: no value is below that (50 MiB).
         output_mib: the Parquet files that it wrote, where it names their directory.
         longest_statement_seconds: the longest statement seen in the database, where it is watched.
+        server_cpu_seconds: user and system time of the database's processes meanwhile, where it is watched.
     """
 
     wall_seconds: float
@@ -79,6 +83,7 @@ class Sample:
     peak_rss_mib: float
     output_mib: float | None = None
     longest_statement_seconds: float | None = None
+    server_cpu_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,7 @@ def measure(contender: Contender) -> Sample:
         peak / _MIB,
         _written(contender.output),
         None if statements is None else statements.longest_seconds,
+        None if statements is None else statements.cpu_seconds,
     )
 
 

@@ -25,7 +25,7 @@ from bench.environments import (
 from bench.loading import load, reference
 from bench.measure import CommandFailed, Contender, parquet_files
 from bench.rivet import rivet_run
-from bench.statements import StatementWatch
+from bench.statements import StatementWatch, version_of
 from bench.tables import LINEITEM, WIDE, Engine, Table
 from bench.verdict import Verdict
 from servers.database import DatabaseServer
@@ -256,7 +256,16 @@ def _contest(source: Source, only: frozenset[str]) -> Case:
         except PeerMissing as missing:
             skipped.append(f"{name}: {missing}")
     goals = (*_GOALS[source.engine, source.table.name], *_EASE, *_MEMORY)
-    return Case(tuple(contenders), goals, tuple(skipped), source.rows, RIVET, notes, verdicts)
+    return Case(
+        tuple(contenders),
+        goals,
+        tuple(skipped),
+        source.rows,
+        server=version_of(source.server),
+        reference=RIVET,
+        notes=notes,
+        verdicts=verdicts,
+    )
 
 
 def _rivet(

@@ -12,6 +12,7 @@ from bench.result import Result
 _COLUMNS = (
     ("wall s", "wall_seconds", "{:.2f}"),
     ("client CPU s", "cpu_seconds", "{:.2f}"),
+    ("server CPU s", "server_cpu_seconds", "{:.2f}"),
     ("peak MiB", "peak_rss_mib", "{:.0f}"),
     ("output MiB", "output_mib", "{:.1f}"),
     ("longest statement s", "longest_statement_seconds", "{:.2f}"),
@@ -19,6 +20,7 @@ _COLUMNS = (
 _UNITS = {
     "wall_seconds": "s",
     "cpu_seconds": "CPU s",
+    "server_cpu_seconds": "CPU s of the server",
     "peak_rss_mib": "MiB",
     "output_mib": "MiB",
     "longest_statement_seconds": "s for the longest statement",
@@ -41,10 +43,10 @@ def text_of(result: Result) -> str:
     return "\n".join(lines)
 
 
-def markdown(result: Result) -> str:
+def markdown(result: Result, *, goals: bool = True) -> str:
     """Return the table of a result, its goals, and who failed or is missing and why."""
     parts = [growth.table(result) if result.get("series") else _table(result)]
-    if result["goals"]:
+    if goals and result["goals"]:
         parts.append(goals_table([result]))
     absent = [f"- {name}: {first_line(reason)}" for name, reason in result.get("failures", {}).items()]
     absent += [f"- {line}" for line in result["skipped"]]

@@ -27,6 +27,7 @@ def document(name: str, at: datetime, case: Case, race: Race) -> Result:
         "case": name,
         "at": at.isoformat(timespec="seconds"),
         "rows": case.rows,
+        "server": case.server,
         "machine": _machine(),
         "reference": case.reference,
         "samples": {contender: [asdict(run) for run in runs] for contender, runs in race.samples.items()},

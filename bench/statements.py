@@ -1,9 +1,12 @@
-"""Watches from outside how long the statements of a database run."""
+"""Watches a database from outside: how long its statements run, and the CPU time that its processes spend."""
 
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
+
+import psutil
 
 from servers.database import DatabaseServer
 
@@ -22,22 +25,39 @@ _LONGEST = {
 }
 
 
+def version_of(server: DatabaseServer) -> str:
+    """Return a server's name and version."""
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT version()")
+        (text,) = cursor.fetchone()
+    return " ".join(text.split()[:2]) if text.startswith("PostgreSQL") else f"MariaDB {text.split('-')[0]}"
+
+
 class StatementWatch:
-    """Keeps the longest time that a statement of another session has been seen to run, while the block lasts."""
+    """What other sessions do while the block lasts.
+
+    Attributes:
+        longest_seconds: the longest time that a statement has been seen to run.
+        cpu_seconds: user and system time of the server's processes, known after the block; the looks are in it.
+    """
 
     def __init__(self, server: DatabaseServer) -> None:
         self.longest_seconds = 0.0
+        self.cpu_seconds = 0.0
         self._server = server
+        self._process = _process_of(server)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> StatementWatch:
+        self.cpu_seconds = -_cpu_seconds(self._process)
         self._thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._ended.set()
         self._thread.join()
+        self.cpu_seconds += _cpu_seconds(self._process)
 
     def _run(self) -> None:
         with self._server.connect() as connection, connection.cursor() as cursor:
@@ -48,3 +68,24 @@ class StatementWatch:
         cursor.execute(_LONGEST[self._server.driver])
         (seconds,) = cursor.fetchone()
         self.longest_seconds = max(self.longest_seconds, float(seconds or 0))
+
+
+def _process_of(server: DatabaseServer) -> psutil.Process:
+    """Return the process that all others of the server descend from."""
+    with server.connect() as connection, connection.cursor() as cursor:
+        if server.driver == "mysql+pymysql":
+            cursor.execute("SELECT @@pid_file")
+            return psutil.Process(int(Path(cursor.fetchone()[0]).read_text()))
+        cursor.execute("SELECT pg_backend_pid()")
+        return psutil.Process(psutil.Process(cursor.fetchone()[0]).ppid())
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Return the CPU time of a process, of its ended children and of its running ones."""
+    total = sum(process.cpu_times()[:4])
+    for child in process.children():
+        try:
+            total += sum(child.cpu_times()[:2])
+        except psutil.Error:
+            continue  # it ended meanwhile; what it spent is its parent's from now on
+    return float(total)

@@ -4,6 +4,7 @@ from xml.etree import ElementTree as ET
 
 from bench.case import Case, Goal
 from bench.measure import Contender, Race, Sample
+from bench.page import charts, page
 from bench.report import chart, markdown, text_of
 from bench.result import Result, document, newest
 from bench.verdict import Verdict
@@ -24,6 +25,7 @@ def result() -> Result:
         GOALS,
         ("sling: there is no wheel",),
         5,
+        "PostgreSQL 15.18",
         "rivet",
         {"rivet": "full, defaults", "duckdb": "`COPY TO`"},
         verdicts,
@@ -77,3 +79,16 @@ def test_the_chart_is_a_picture_with_a_bar_for_each_contender():
 def test_the_newest_result_of_each_case_counts():
     results = [{"case": case, "at": at} for case, at in (("a", "2026-11-23"), ("a", "2026-11-24"), ("b", "2026-11-22"))]
     assert {name: found["at"] for name, found in newest(results).items()} == {"a": "2026-11-24", "b": "2026-11-22"}
+
+
+def test_the_page_shows_the_cases_that_have_a_result_with_server_machine_goals_and_picture():
+    results = {"peers-postgres": result()}
+    text = page(results)
+    assert "## TPC-H lineitem from PostgreSQL" in text
+    assert "MariaDB\n" not in text
+    assert "`peers-postgres`, 2026-11-23: 5 rows; 3 rounds; " in text
+    assert "PostgreSQL 15.18, Python " in text
+    assert "| `peers-postgres` | rivet: at most 1.25 times floor | 2.00 times | **missed** |" in text
+    assert text.count("**missed**") == 1
+    assert "![Wall times of peers-postgres](benchmarks/peers-postgres.svg)" in text
+    assert list(charts(results)) == ["peers-postgres"]

@@ -31,15 +31,16 @@ ROOT = Path(__file__).parents[2]
 OUTSIDE = sorted([*ROOT.glob("*.md"), *ROOT.glob("plugins/*/README.md"), *ROOT.glob("examples/*/README.md")])
 
 
-def test_generated_parts_are_current():
+@pytest.mark.parametrize("script", ["scripts/generate_reference.py", "scripts/generate_benchmarks.py"])
+def test_generated_parts_are_current(script: str):
     done = subprocess.run(
-        [sys.executable, "scripts/generate_reference.py", "--check"],
+        [sys.executable, script, "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"run scripts/generate_reference.py:\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"run {script}:\n{done.stdout}{done.stderr}"
 
 
 def test_the_page_of_reports_names_every_field():
