@@ -3,7 +3,6 @@ import pytest
 from bench.statements import StatementWatch, version_of
 from servers.database import DatabaseServer
 
-
 BUSY = {
     "postgresql+psycopg": "SELECT count(md5(i::text)) FROM generate_series(1, 300000) AS n(i)",
     "mysql+pymysql": "SELECT benchmark(1000000, md5('x'))",
