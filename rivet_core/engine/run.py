@@ -10,26 +10,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from rivet_core.api.errors import DestinationError, Interrupted, RivetError, TrustError
+from rivet_core.api.errors import DestinationError, Interrupted, RivetError
 from rivet_core.contract import keys
 from rivet_core.contract.fingerprint import fingerprint
 from rivet_core.contract.manifest import MAX_MANIFEST_BYTES, WARN_MANIFEST_BYTES, encode
 from rivet_core.engine import plan
+from rivet_core.engine.afterwards import Afterwards
 from rivet_core.engine.counters import Counters
 from rivet_core.engine.dataset import Job, Reuse, export_rows
 from rivet_core.engine.inputs import inputs_of, refuse_changed_inputs
 from rivet_core.engine.journal import Journal
 from rivet_core.engine.prefix import look
 from rivet_core.engine.publish import Baseline, Publisher
-from rivet_core.engine.reconcile import count_dataset
 from rivet_core.engine.recover import Recovery, find_unfinished, recover, refuse_published
 from rivet_core.engine.result import ErrorReport, RunResult, error_report, timestamp
 from rivet_core.engine.selecting.position import Position, cursor_of, find_position, has_own_prefixes, new_rows
-from rivet_core.engine.selecting.view import View
 from rivet_core.engine.store import open_store
 from rivet_core.engine.stream import run_stream
-from rivet_core.engine.tidy import TidyPlan, plan_tidying, tidy
-from rivet_core.engine.verify import verify_store
+from rivet_core.engine.tidy import plan_tidying
 from rivet_core.engine.writing.memory import MemoryPlan
 from rivet_core.state import RunStart, open_state
 
@@ -222,14 +220,14 @@ class ExportRun:
             if content is None:
                 with self._recorded(work):
                     content, listing = self._export_and_publish(work, claimed)
+            after = self._afterwards(work, rehash=claimed.rehash_on_validate)
             if content is not None:
                 stale = self._order.stale if self._order else frozenset()
-                todo = plan_tidying(listing, content, view, self._export.superseded, stale=stale)
-                self._tidy(work, todo, rehash=claimed.rehash_on_validate)
+                after.tidy(plan_tidying(listing, content, view, self._export.superseded, stale=stale))
             if self._options.validate and (content or view.control.certified):
-                self._validate(destination, rehash=claimed.rehash_on_validate)
+                after.validate()
             if self._options.reconcile and (described := content or view.control.certified):
-                self._reconcile(work.journal, described)
+                after.reconcile(described)
 
     def _open_journal(self, lease: Lease, destination: CheckedDestination) -> Journal:
         journal = Journal(
@@ -275,6 +273,20 @@ class ExportRun:
             result=self._result,
             reuse=self._reuse(work.recovery),
             position=work.position,
+        )
+
+    def _afterwards(self, work: _Work, *, rehash: bool) -> Afterwards:
+        return Afterwards(
+            config=self._config,
+            export=self._export,
+            registry=self._registry,
+            params=self._options.params,
+            lease=work.lease,
+            destination=work.destination,
+            journal=work.journal,
+            counters=self.counters,
+            result=self._result,
+            rehash=rehash,
         )
 
     def _reuse(self, recovery: Recovery | None) -> Reuse:
@@ -437,54 +449,6 @@ class ExportRun:
         result.rows, result.parts = content.row_count, content.part_count
         result.bytes = sum(part.size_bytes for part in content.parts)
         result.new_rows = new_rows(content, self._before)
-
-    def _tidy(self, work: _Work, todo: TidyPlan, *, rehash: bool) -> None:
-        """Move old parts aside. Nothing in here can unmake the dataset, so failures are warnings."""
-        self.counters.phase = "tidying"
-        result = self._result
-        done = tidy(work.destination, todo, self.run_id, rehash=rehash, guard=work.lease.check)
-        result.quarantined, result.deleted, result.untracked = done.quarantined, done.deleted, done.reported
-        for key in done.quarantined:
-            work.journal.emit_if_possible("part_quarantined", key=key)
-        for message in done.warnings:
-            work.journal.warn(message)
-
-    def _validate(self, destination: CheckedDestination, *, rehash: bool) -> None:
-        """Verify what was published; a dataset that was to be proven and is not is no success."""
-        self.counters.phase = "validating"
-        self._result.status = "failed"
-        report = verify_store(
-            destination,
-            export=self._export.name,
-            depth="parts",
-            rehash=rehash,
-            format_of=lambda name: plan.open_named_format(name, self._export, self._registry),
-        )
-        self._result.validation = report.to_json()
-        if report.verdict.exit_code != 0:
-            raise TrustError(
-                f"the published dataset does not verify: {report.verdict.value}",
-                hint="another process may be changing the prefix; `rivet validate` names what is wrong",
-            )
-        self._result.status = "succeeded"
-
-    def _reconcile(self, journal: Journal, content: Manifest) -> None:
-        """Count the rows of the source; a dataset that was to be compared and differs is no success."""
-        self.counters.phase = "reconciling"
-        self._result.status = "failed"
-        with closing(plan.open_source(self._config, self._export, self._registry)) as source:
-            described = plan.describe_query(source, self._export, self._options.params)
-            asked = View(source, None, self.counters, journal.warn)
-            counted = count_dataset(asked, *described, content)
-        self._result.reconciliation = counted.to_json()
-        if counted.result == "mismatch":
-            raise TrustError(
-                f"the published dataset does not agree with the source: {counted.reason}",
-                hint="rows may have come or gone since they were read; `rivet reconcile` says where they differ",
-            )
-        if counted.result == "unknown":
-            journal.warn(f"the dataset could not be compared with the source: {counted.reason}")
-        self._result.status = "succeeded"
 
     def _finish(
         self,

@@ -13,10 +13,11 @@ import pytest
 from rivet_core.api import SourceUnavailable, TrustError
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.contract.reconciliation import ReconcileReport
+from rivet_core.engine.afterwards import Afterwards
 from rivet_core.engine.plan import PrefixChoice
 from rivet_core.engine.reconcile import reconcile_export
 from rivet_core.engine.repair import repair_export
-from rivet_core.engine.run import ExportRun, RunOptions
+from rivet_core.engine.run import RunOptions
 from unit.engine.shop import ROWS, Shop, large_shop
 
 CHUNKED = "{name: orders, table: orders, mode: chunked, %s, destination: {type: local, path: out}}"
@@ -250,13 +251,13 @@ def test_a_run_that_does_not_agree_with_the_source_fails_and_stays_published(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ):
 
-    tidy = ExportRun._tidy
+    tidy = Afterwards.tidy
 
     def meanwhile(*args: Any, **kwargs: Any) -> None:
         tidy(*args, **kwargs)
         shop.source("DELETE FROM orders WHERE id = 500", "INSERT INTO orders VALUES (9000, 'later')")
 
-    monkeypatch.setattr(ExportRun, "_tidy", meanwhile)
+    monkeypatch.setattr(Afterwards, "tidy", meanwhile)
     result = shop.run(reconcile=True)
     assert result.error is not None
     assert (result.status, result.exit_code, result.error.code) == ("failed", 3, "R601")
