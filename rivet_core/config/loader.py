@@ -35,6 +35,8 @@ STATE_VARIABLE: Final = "RIVET_STATE_URL"
 _STATE_FILE: Final = ".rivet_state.db"
 #: Rows of a chunk where the configuration says nothing.
 _CHUNK_ROWS: Final = 500_000
+# Two connections keep a server and its client busy; more is for the user to say.
+_DEFAULT_PARALLEL: Final = {"full": 2}
 _QUERY_FIELDS: Final = ("table", "query", "query_file")
 Spec = TypeVar("Spec", DestinationSpec, FormatSpec, SourceSpec)
 
@@ -357,7 +359,7 @@ def _chunking(section: ExportSection) -> Chunking:
     if size is None and count is None and days is None:
         size = _CHUNK_ROWS
     columns = tuple(section.chunk_column or ())
-    return Chunking(columns, size, count, days, section.parallel, section.consistency == "snapshot")
+    return Chunking(columns, size, count, days, section.consistency == "snapshot")
 
 
 def _incremental(section: ExportSection) -> Incremental | None:
@@ -389,6 +391,7 @@ def _export(section: ExportSection, choices: _Choices) -> ExportConfig:
         table=section.table,
         query=choices.query,
         mode=section.mode,
+        parallel=section.parallel or _DEFAULT_PARALLEL.get(section.mode, 1),
         chunking=_chunking(section) if section.mode == "chunked" else None,
         incremental=_incremental(section),
         time_window=_time_window(section),

@@ -108,7 +108,6 @@ class Chunking:
         size: rows of one chunk.
         count: number of chunks of equal size.
         days: days of one chunk, of a key that is a date or a timestamp.
-        parallel: chunks that are exported at the same time.
         snapshot: all chunks show the table at one instant.
     """
 
@@ -116,7 +115,6 @@ class Chunking:
     size: int | None = None
     count: int | None = None
     days: int | None = None
-    parallel: int = 1
     snapshot: bool = False
 
 
@@ -163,6 +161,7 @@ class ExportConfig:
         table: ``table`` or ``schema.table``; ``None`` for a query.
         query: SQL with ``${name}`` binds, from the file or from ``query_file``; ``None`` for a table.
         mode: how rows are read.
+        parallel: connections that read at the same time, at most.
         chunking: how a chunked export is cut; ``None`` in other modes.
         incremental: how an incremental export finds what is new; ``None`` in other modes.
         time_window: which days a ``time_window`` export has; ``None`` in other modes.
@@ -182,6 +181,7 @@ class ExportConfig:
     table: str | None
     query: str | None = field(repr=False)
     mode: Literal["full", "chunked", "incremental", "time_window"]
+    parallel: int
     chunking: Chunking | None
     incremental: Incremental | None
     time_window: TimeWindow | None
@@ -195,11 +195,6 @@ class ExportConfig:
     exported_at: bool
     superseded: Literal["quarantine", "keep", "delete"]
     destination: DestinationChoice
-
-    @property
-    def workers(self) -> int:
-        """Chunks that are exported at the same time."""
-        return self.chunking.parallel if self.chunking else 1
 
     def placeholders(self, day: date, run_id: str | None = None) -> Placeholders:
         """Return what the placeholders of the destination stand for in a run that started on ``day`` (UTC)."""

@@ -13,12 +13,13 @@ from pydantic_core import PydanticCustomError
 
 from rivet_core.api.fields import Size
 
-#: The fields of an export that mean something in one mode alone.
-_MODE_FIELDS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+#: The fields of an export that mean something in some modes alone.
+_MODE_FIELDS: Final[Mapping[tuple[str, ...], frozenset[str]]] = MappingProxyType(
     {
-        "chunked": frozenset({"chunk_by_days", "chunk_column", "chunk_count", "chunk_size", "consistency", "parallel"}),
-        "incremental": frozenset({"cursor_column", "cursor_fallback_column", "empty_increment", "key", "lag"}),
-        "time_window": frozenset({"time_column", "time_unit", "window_days"}),
+        ("chunked",): frozenset({"chunk_by_days", "chunk_column", "chunk_count", "chunk_size", "consistency"}),
+        ("chunked", "full"): frozenset({"parallel"}),
+        ("incremental",): frozenset({"cursor_column", "cursor_fallback_column", "empty_increment", "key", "lag"}),
+        ("time_window",): frozenset({"time_column", "time_unit", "window_days"}),
     }
 )
 _NEEDED_FIELDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -209,7 +210,13 @@ class ExportSection(Section):
     chunk_by_days: int | None = Field(
         default=None, ge=1, description="Days of one chunk, of a chunk_column that is a date or a timestamp."
     )
-    parallel: int = Field(default=1, ge=1, le=64, description="Chunks that are exported at the same time.")
+    parallel: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Connections that read at the same time, each a chunk. Default: 1. In mode full they read pieces of "
+        "a large table, where the source can cut it and show all of them at one instant. Default there: 2.",
+    )
     consistency: Literal["per_chunk", "snapshot"] = Field(
         default="per_chunk",
         description="What the chunks show: per_chunk is the table at the time when each one is read, snapshot the "
@@ -284,13 +291,13 @@ class ExportSection(Section):
             raise PydanticCustomError(
                 "chunk_sizes", "has {names}", {"names": " and ".join(sizes), "hint": "keep one of them"}
             )
-        for mode, fields in _MODE_FIELDS.items():
+        for modes, fields in _MODE_FIELDS.items():
             given = self.model_fields_set & fields
-            if self.mode != mode and given:
+            if self.mode not in modes and given:
                 raise PydanticCustomError(
                     "foreign_mode",
                     "{names} means nothing in mode {mode}",
-                    {"names": ", ".join(sorted(given)), "mode": self.mode, "hint": f"add mode: {mode}"},
+                    {"names": ", ".join(sorted(given)), "mode": self.mode, "hint": f"add mode: {modes[0]}"},
                 )
         missing = [name for name in _NEEDED_FIELDS.get(self.mode, ()) if getattr(self, name) is None]
         if missing:

@@ -18,7 +18,7 @@ from rivet_core.engine.inputs import inputs_of
 from rivet_core.engine.selecting.earlier import recall
 from rivet_core.engine.selecting.modes import select
 from rivet_core.engine.selecting.position import Position
-from rivet_core.engine.selecting.view import open_view
+from rivet_core.engine.selecting.view import cut, open_view
 from rivet_core.engine.writing.extract import PartTarget
 from rivet_core.engine.writing.memory import MemoryPlan
 from rivet_core.engine.writing.recording import StateJournal
@@ -113,23 +113,36 @@ def export_rows(job: Job) -> Manifest | None:
         with ExitStack() as stack:
             gates = stack.enter_context(
                 Gates(
-                    export.quality, columns.arrow(), memory_budget=job.config.memory_budget, workers=job.export.workers
+                    export.quality, columns.arrow(), memory_budget=job.config.memory_budget, workers=job.export.parallel
                 )
             )
             format_ = plan.open_format(export, job.registry)
             job.counters.phase = "planning"
             if export.mode in ("full", "chunked"):  # nobody knows beforehand how many rows the other modes choose
                 job.counters.approximate_rows = source.approximate_rows(query)
-            view = stack.enter_context(open_view(source, query, export, job.counters, job.journal.warn))
+            # The pieces that an earlier run has exported are all of its instant, and none of them is read again.
+            kept = job.reuse.kept
+            pieces = [query] if kept else cut(source, query, export)
+            view = stack.enter_context(
+                open_view(source, query, export, job.counters, job.journal.warn, pieces=pieces)
+            )
             selection = select(
-                view, query, schema, export, job.reuse.bounds, started_at=job.started_at, position=job.position
+                view,
+                query,
+                schema,
+                export,
+                job.reuse.bounds,
+                started_at=job.started_at,
+                position=job.position,
+                pieces=[query] * len(kept) if kept else view.pieces,
             )
             _record(job, selection.chunks, query, schema, columns)
             admit = None
             if selection.window is not None:
                 admit = stack.enter_context(closing(recall(job, selection.window, schema))).admit
             rows = RowSteps(schema, admit=admit, exported_at=job.started_at if export.exported_at else None)
-            parts = _extract(job, view, selection.chunks, _target(job, format_, rows, gates))
+            workers = min(export.parallel, len(selection.chunks.chunks))
+            parts = _extract(job, view, selection.chunks, _target(job, format_, rows, gates, workers), workers)
             _judge(job, gates, format_, rows)
             if not parts and job.skips_empty:
                 return None
@@ -155,12 +168,13 @@ def _consistency(job: Job, chunks: ChunkPlan) -> Consistency:
         return "per_chunk"
     if len(chunks.chunks) == 1:
         return "snapshot"
-    if job.export.chunking is None or not job.export.chunking.snapshot:
+    chunking = job.export.chunking
+    if chunking is not None and not chunking.snapshot:
         return "per_chunk"
-    return "mixed" if job.reuse.kept else "snapshot"
+    return "mixed" if 0 < len(job.reuse.kept) < len(chunks.chunks) else "snapshot"
 
 
-def _target(job: Job, format_: Format, rows: RowSteps, gates: Gates) -> PartTarget:
+def _target(job: Job, format_: Format, rows: RowSteps, gates: Gates, workers: int) -> PartTarget:
     export = job.export
     return PartTarget(
         destination=job.destination,
@@ -171,7 +185,7 @@ def _target(job: Job, format_: Format, rows: RowSteps, gates: Gates) -> PartTarg
         memory=MemoryPlan.divide(
             job.config.memory_budget - gates.memory_bytes,
             export.max_file_size,
-            workers=job.export.workers,
+            workers=workers,
             writer_bytes=job.destination.buffer_bytes,
         ),
         max_file_size=export.max_file_size,
@@ -181,10 +195,10 @@ def _target(job: Job, format_: Format, rows: RowSteps, gates: Gates) -> PartTarg
     )
 
 
-def _extract(job: Job, source: Source, chunks: ChunkPlan, target: PartTarget) -> list[PartRow]:
+def _extract(job: Job, source: Source, chunks: ChunkPlan, target: PartTarget, workers: int) -> list[PartRow]:
     first = 1 + max(job.view.highest_part_number(), job.state.highest_part(job.destination.uri))
     return extract_all(
-        source, chunks.chunks, target, first_number=first, parallel=job.export.workers, kept=job.reuse.kept
+        source, chunks.chunks, target, first_number=first, parallel=workers, kept=job.reuse.kept
     )
 
 
@@ -203,7 +217,7 @@ def _judge(job: Job, gates: Gates, format_: Format, rows: RowSteps) -> None:
     """Let the gates decide, also on the rows that an earlier run has exported."""
     job.counters.phase = "judging"
     kept = [part for parts in job.reuse.kept.values() for part in parts]
-    with ThreadPoolExecutor(job.export.workers, thread_name_prefix="rivet-judge") as pool:
+    with ThreadPoolExecutor(job.export.parallel, thread_name_prefix="rivet-judge") as pool:
         for _ in pool.map(lambda part: gates.add_part(part, job.destination, format_, rows.schema), kept):
             pass
     results = gates.results()

@@ -60,7 +60,8 @@ class Recovery:
 
     def of_one_instant(self) -> Recovery:
         """Return the recovery of a run whose snapshot is gone: all of its rows or, of another instant, none."""
-        return self if self.pending is not None else Recovery(self.run)
+        is_complete = self.pending is not None or len(self.reuse.kept) == len(self.reuse.bounds)
+        return self if is_complete else Recovery(self.run)
 
 
 def find_unfinished(state: StateStore, export: str) -> RunRow | None:

@@ -195,7 +195,7 @@ class ExportRun:
             unfinished = find_unfinished(self._state, self._export.name) if self._options.resume else None
             choice = self._choose_destination(unfinished)
             claimed = choice.spec.capabilities
-            upload_bytes = MemoryPlan.upload_bytes(self._config.memory_budget, self._export.workers)
+            upload_bytes = MemoryPlan.upload_bytes(self._config.memory_budget, self._export.parallel)
             store = open_store(choice, self._registry, self._config.base_dir, upload_bytes=upload_bytes)
             destination = stack.enter_context(closing(store))
             self._result.prefix = destination.uri
@@ -348,7 +348,8 @@ class ExportRun:
             refuse_changed_inputs(unfinished, inputs_of(self._export, *described))
         recovery = recover(self._state, unfinished, destination, view) if goes_on else Recovery(unfinished)
         chunking = self._export.chunking
-        if chunking is not None and chunking.snapshot and not self._options.mixed:
+        in_pieces = chunking is None and len(recovery.reuse.bounds) > 1
+        if in_pieces or (chunking is not None and chunking.snapshot and not self._options.mixed):
             recovery = recovery.of_one_instant()
         if recovery.pending is not None:
             self.run_id = self._result.run_id = unfinished.run_id

@@ -12,6 +12,8 @@ from rivet_core.api import Query
 
 _FIRST_PAGES: Final = 512
 _MAX_PAGES: Final = 1 << 16
+# Of a smaller piece (32 MiB) the connection costs more than it saves.
+_MIN_PIECE_PAGES: Final = 4096
 # The next statement reads fewer pages when one took longer, and more when it took less than half of it.
 _SECONDS: Final = 0.5
 
@@ -79,10 +81,11 @@ def range_statements(statement: Callable[[PageRange], str], ranges: Sequence[Pag
 def cut(relations: Sequence[Relation], pieces: int) -> list[list[PageRange]]:
     """Return pieces of about the same size that hold every page once, also pages that a relation gets later.
 
-    Empty relations, and those that are read as a whole, count as one page.
+    Empty relations, and those that are read as a whole, count as one page. There are fewer pieces where the table is
+    small.
     """
     total = sum(_size(relation) for relation in relations)
-    pieces = max(1, min(pieces, total))
+    pieces = max(1, min(pieces, total // _MIN_PIECE_PAGES))
     bounds = [total * number // pieces for number in range(pieces + 1)]
     return [_between(relations, low, high) for low, high in pairwise(bounds)]
 

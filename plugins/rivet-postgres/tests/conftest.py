@@ -18,6 +18,7 @@ collect_ignore = (
         "test_postgres_conformance.py",
         "test_postgres_corpus.py",
         "test_postgres_decoder.py",
+        "test_postgres_pieces.py",
         "test_postgres_relations.py",
         "test_postgres_silence.py",
         "test_postgres_source.py",
@@ -36,3 +37,11 @@ def pytest_report_header() -> str:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     yield from serve(postgres_server())
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small tables be read in several pieces, too."""
+    from rivet_postgres import pages
+
+    monkeypatch.setattr(pages, "_MIN_PIECE_PAGES", 1)

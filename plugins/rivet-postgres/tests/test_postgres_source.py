@@ -128,6 +128,11 @@ def test_pieces_of_relations():
     ]
 
 
+def test_a_small_table_is_one_piece(monkeypatch):
+    monkeypatch.setattr(pages, "_MIN_PIECE_PAGES", 4096)
+    assert [len(cut([Relation("t", count)], 4)) for count in (0, 8191, 8192)] == [1, 1, 2]
+
+
 def test_a_table_is_split_by_pages_and_a_query_is_not(database):  # noqa: F811
     with closing(open_native(database.url)) as source:
         pieces = source.split(source.table_query("items"), 4)

@@ -144,9 +144,9 @@ def restore_chunks(source: Source, query: Query, chunking: Chunking, bounds: Map
     return ChunkPlan(columns, chunks, cutter.smallest() if len(columns) == 1 else None)
 
 
-def whole(query: Query) -> ChunkPlan:
-    """Return the plan that reads a query by one statement."""
-    return ChunkPlan((), (Chunk(1, query, Bounds()),))
+def whole(*pieces: Query) -> ChunkPlan:
+    """Return the plan that reads a query without regard to keys: at once, or in the pieces that a source has cut."""
+    return ChunkPlan((), tuple(Chunk(number, piece, Bounds()) for number, piece in enumerate(pieces, start=1)))
 
 
 def key_columns(source: Source, query: Query, chunking: Chunking) -> tuple[str, ...]:

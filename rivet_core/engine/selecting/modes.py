@@ -14,7 +14,7 @@ from rivet_core.engine.selecting.selection import Selection
 from rivet_core.engine.selecting.time_window import plan_window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from rivet_core.api.source import Query, Source, SourceSchema
@@ -32,6 +32,7 @@ def select(
     *,
     started_at: datetime,
     position: Position,
+    pieces: Sequence[Query] = (),
 ) -> Selection:
     """Decide which rows a run reads.
 
@@ -39,6 +40,7 @@ def select(
         bounds: the chunks of an earlier run that this one goes on with; empty to plan them now.
         started_at: start of the run, timezone-aware.
         position: where an incremental export has got to.
+        pieces: what a full export reads instead of ``query``.
 
     Raises:
         QueryError: the rows have no such key, cursor or time.
@@ -49,7 +51,7 @@ def select(
     if export.time_window is not None:
         return plan_window(source, query, schema, export.time_window, started_at=started_at, recorded=bounds.get(1))
     if export.chunking is None:
-        return Selection(whole(query), Extraction(strategy=export.mode))
+        return Selection(whole(*(pieces or [query])), Extraction(strategy=export.mode))
     if bounds:
         chunks = restore_chunks(source, query, export.chunking, bounds)
     else:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rivet_core.api.errors import ConfigError
@@ -22,29 +23,46 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def cut(source: Source, query: Query, export: ExportConfig) -> Sequence[Query]:
+    """Return the pieces of a full export that several connections can read, or the query alone."""
+    if export.mode != "full" or export.parallel == 1:
+        return [query]
+    return [replace(piece, columns=query.columns) for piece in source.split(query, export.parallel)]
+
+
 @contextmanager
 def open_view(
-    source: Source, query: Query, export: ExportConfig, counters: Counters, warn: Callable[[str], None]
-) -> Iterator[Source]:
-    """Return what planning queries and chunks are read through; one instant of the source, if the export says so.
+    source: Source,
+    query: Query,
+    export: ExportConfig,
+    counters: Counters,
+    warn: Callable[[str], None],
+    *,
+    pieces: Sequence[Query] = (),
+) -> Iterator[View]:
+    """Return what planning queries and chunks are read through.
+
+    It is one instant of the source, if the export says so, or if it is read in pieces.
 
     Args:
         counters: are told how long planning queries took.
         warn: is told of queries that are tried again.
+        pieces: what ``cut`` has made of the query.
 
     Raises:
         ConfigError: the export wants a snapshot, and the database has none.
     """
-    if export.chunking is None or not export.chunking.snapshot:
-        yield View(source, None, counters, warn)
+    wanted = export.chunking is not None and export.chunking.snapshot
+    if not wanted and len(pieces) < 2:
+        yield View(source, None, counters, warn, [query])
         return
-    with source.snapshot(query, export.chunking.parallel) as snapshot:
-        if snapshot is None:
+    with source.snapshot(query, export.parallel) as snapshot:
+        if snapshot is None and wanted:
             raise ConfigError(
                 f"consistency: snapshot: {source.engine_name} has no view that several chunks can share",
                 hint="set consistency: per_chunk, or mode: full, which reads all rows by one statement",
             )
-        yield View(source, snapshot, counters, warn)
+        yield View(source, snapshot, counters, warn, [query] if snapshot is None else pieces)
 
 
 def ask_again(source: Source) -> Source:
@@ -62,11 +80,18 @@ class View(Source):
 
     Args:
         snapshot: the instant; ``None`` for whatever is there when it is read.
+        pieces: what a full export reads, each by a connection of its own; the query alone where there is no instant.
     """
 
     def __init__(
-        self, source: Source, snapshot: Snapshot | None, counters: Counters, warn: Callable[[str], None]
+        self,
+        source: Source,
+        snapshot: Snapshot | None,
+        counters: Counters,
+        warn: Callable[[str], None],
+        pieces: Sequence[Query] = (),
     ) -> None:
+        self.pieces = pieces
         self.engine_name = source.engine_name
         self.engine = source.engine
         self._source = source

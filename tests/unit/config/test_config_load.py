@@ -174,7 +174,7 @@ def test_one_wrong_field(problems_of, line, field, message, hint):
     ("lines", "message", "hint"),
     [
         ("chunk_size: 5", "chunk_size means nothing in mode full", "mode: chunked"),
-        ("parallel: 2", "parallel means nothing in mode full", "mode: chunked"),
+        ("{mode: incremental, cursor_column: id, parallel: 2}", "parallel means nothing in mode incremental", "mode: chunked"),
         ("{mode: chunked, chunk_size: 5, chunk_count: 2}", "chunk_size and chunk_count", "keep one"),
         ("cursor_column: id", "cursor_column means nothing in mode full", "add mode: incremental"),
         ("mode: incremental", "mode incremental needs cursor_column", "add cursor_column"),
@@ -193,7 +193,7 @@ def test_fields_that_do_not_go_with_the_mode(problems_of, lines, message, hint):
     ("lines", "chunking"),
     [
         ([], Chunking(size=500_000)),
-        (["chunk_column: id", "chunk_count: 3", "parallel: 4"], Chunking(("id",), count=3, parallel=4)),
+        (["chunk_column: id", "chunk_count: 3", "parallel: 4"], Chunking(("id",), count=3)),
         (["chunk_column: [a, b]", "chunk_by_days: 7"], Chunking(("a", "b"), days=7)),
     ],
 )
@@ -201,6 +201,15 @@ def test_how_chunks_are_cut(load_text, lines, chunking):
     text = MINIMAL + "".join(f"    {line}\n" for line in ["mode: chunked", *lines])
     assert load_text(text).exports[0].chunking == chunking
     assert load_text(MINIMAL).exports[0].chunking is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "parallel"),
+    [([], 2), (["parallel: 1"], 1), (["mode: chunked"], 1), (["mode: chunked", "parallel: 4"], 4)],
+)
+def test_how_many_connections_read_at_the_same_time(load_text, lines, parallel):
+    text = MINIMAL + "".join(f"    {line}\n" for line in lines)
+    assert load_text(text).exports[0].parallel == parallel
 
 
 @pytest.mark.parametrize("name", ["", " a", "a ", ".", "..", ".hidden", "a/b", "a\\b", "a\tb", "{date}", "ä" * 81])
