@@ -214,8 +214,8 @@ class ExportSection(Section):
         default=None,
         ge=1,
         le=64,
-        description="Connections that read at the same time, each a chunk. Default: 1. In mode full they read pieces of "
-        "a large table, where the source can cut it and show all of them at one instant. Default there: 2.",
+        description="Connections that read at the same time, each a chunk. Default: 1. In mode full they read pieces "
+        "of a large table, where the source can cut it and show all of them at one instant. Default there: 2.",
     )
     consistency: Literal["per_chunk", "snapshot"] = Field(
         default="per_chunk",

@@ -123,9 +123,7 @@ def export_rows(job: Job) -> Manifest | None:
             # The pieces that an earlier run has exported are all of its instant, and none of them is read again.
             kept = job.reuse.kept
             pieces = [query] if kept else cut(source, query, export)
-            view = stack.enter_context(
-                open_view(source, query, export, job.counters, job.journal.warn, pieces=pieces)
-            )
+            view = stack.enter_context(open_view(source, query, export, job.counters, job.journal.warn, pieces=pieces))
             selection = select(
                 view,
                 query,
@@ -197,9 +195,7 @@ def _target(job: Job, format_: Format, rows: RowSteps, gates: Gates, workers: in
 
 def _extract(job: Job, source: Source, chunks: ChunkPlan, target: PartTarget, workers: int) -> list[PartRow]:
     first = 1 + max(job.view.highest_part_number(), job.state.highest_part(job.destination.uri))
-    return extract_all(
-        source, chunks.chunks, target, first_number=first, parallel=workers, kept=job.reuse.kept
-    )
+    return extract_all(source, chunks.chunks, target, first_number=first, parallel=workers, kept=job.reuse.kept)
 
 
 def _compare_columns(job: Job, columns: SourceSchema) -> None:

@@ -185,8 +185,8 @@ def test_foreign_tables_alone_and_as_partitions(postgres, database):
     assert sorted(table["id"].to_pylist()) == [*range(1, 51), 100]
     assert [("ctid" in statement) for statement in statements] == [False, True]
     with closing(open_native(database.url)) as source:
-        pieces = source.split(source.table_query("world"), 2)
-    assert [read(open_native, database.url, piece).num_rows for piece in pieces] == [50, 1]
+        pieces = source.split(source.table_query("world"), 2)  # one: no snapshot covers another server
+    assert [read(open_native, database.url, piece).num_rows for piece in pieces] == [51]
     check_same(database.url, "abroad")
 
 

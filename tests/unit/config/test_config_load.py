@@ -174,7 +174,11 @@ def test_one_wrong_field(problems_of, line, field, message, hint):
     ("lines", "message", "hint"),
     [
         ("chunk_size: 5", "chunk_size means nothing in mode full", "mode: chunked"),
-        ("{mode: incremental, cursor_column: id, parallel: 2}", "parallel means nothing in mode incremental", "mode: chunked"),
+        (
+            "{mode: incremental, cursor_column: id, parallel: 2}",
+            "parallel means nothing in mode incremental",
+            "mode: chunked",
+        ),
         ("{mode: chunked, chunk_size: 5, chunk_count: 2}", "chunk_size and chunk_count", "keep one"),
         ("cursor_column: id", "cursor_column means nothing in mode full", "add mode: incremental"),
         ("mode: incremental", "mode incremental needs cursor_column", "add cursor_column"),
