@@ -20,6 +20,7 @@ from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import SHORT_BYTES, ResultColumn
 from rivet_core.builtin.sqlalchemy.connect import keep_alive
 from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
+from rivet_core.builtin.sqlalchemy.mysql_rows import rows_of
 from rivet_core.builtin.sqlalchemy.mysql_snapshot import begin_together, drop
 from rivet_core.builtin.sqlalchemy.text import Decoder, Refused
 
@@ -110,7 +111,7 @@ class Mysql(Backend):
                     connection.decoders = {}
                     cursor.execute(statement, params)
                 _leave_vectors_bytes(cursor._result)
-                rows = clock.until_the_end(iter(cursor.fetchone, None))
+                rows = clock.until_the_end(rows_of(cursor))
                 yield Result(self._columns(cursor, declared), rows, clock, cursor)
             finally:
                 cursor.connection = None  # its end would read all rows that are left
