@@ -102,7 +102,7 @@ def _panel(
         body += [
             f'<circle class="own" cx="{x:.1f}" cy="{y:.1f}" r="4"/>',
             f'<text x="{x:.1f}" y="{y - 9:.1f}" text-anchor="middle">{value:.3g}</text>',
-            f'<text x="{x:.1f}" y="{low + 18}" text-anchor="middle">{_short(point.size)}</text>',
+            f'<text x="{x:.1f}" y="{low + 18}" text-anchor="middle">{short(point.size).strip()}</text>',
         ]
     return body
 
@@ -118,8 +118,9 @@ def _path(spots: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in spots) if spots else ""
 
 
-def _short(size: float) -> str:
+def short(size: float) -> str:
+    """Return a number with three digits and a prefix that may stand before a unit."""
     for unit, name in ((1_000_000, "M"), (1000, "k")):
         if size >= unit:
             return f"{size / unit:.3g} {name}"
-    return f"{size:.3g}"
+    return f"{size:.3g} "

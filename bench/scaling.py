@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from bench.case import Case, Goal, Series, Setting
+from bench.growth import short
 from bench.measure import Contender
 from bench.rivet import rivet_run
 from servers.postgres import Postgres, postgres_server
@@ -48,11 +49,11 @@ class _Table:
 
 @contextmanager
 def scaling(setting: Setting) -> Iterator[Case]:
-    """Export tables of more and more rows, columns and bytes; ``--rows`` is how many the largest one has."""
+    """Export tables of more and more rows, columns and bytes; ``--rows`` is how many rows the longest one has."""
     most = setting.rows_or(_MOST_ROWS)
-    tables = {
+    tables: dict[str, list[_Table]] = {
         "rows": [_rows(max(most // part, 1)) for part in (60, 12, 4, 1)],
-        "columns": [_wide(max(most // 300, 1), count) for count in (5, 20, 75, 300)],
+        "columns": [_wide(max(most // 100, 1), count) for count in (5, 20, 75, 300)],
         "bytes of a value": [_large(max(most // 60_000, 1), size) for size in (10, 1000, 100_000, 1_000_000)],
     }
     with ExitStack() as stack:
@@ -61,10 +62,10 @@ def scaling(setting: Setting) -> Iterator[Case]:
         except ServerMissing as missing:
             yield Case((), skipped=(f"postgres: {missing}",))
             return
-        contenders = [_export(setting, server, table) for group in tables.values() for table in group]
-        contenders.append(_export(setting, server, _EMPTY))
+        everything = [_EMPTY, *(table for group in tables.values() for table in group)]
+        wanted = [table for table in everything if not setting.only or table.name in setting.only]
         yield Case(
-            tuple(contenders),
+            tuple(_export(setting, server, table) for table in wanted),
             goals=tuple(goal for group in tables.values() for goal in _goals(group)),
             notes={table.name: _note(table) for group in tables.values() for table in group},
             series=tuple(
@@ -75,7 +76,7 @@ def scaling(setting: Setting) -> Iterator[Case]:
 
 
 def _rows(rows: int) -> _Table:
-    return _Table(f"{rows:,} rows", rows, rows, _columns(5))
+    return _Table(f"{short(rows).strip()} rows", rows, rows, _columns(5))
 
 
 def _wide(rows: int, count: int) -> _Table:
@@ -84,7 +85,7 @@ def _wide(rows: int, count: int) -> _Table:
 
 def _large(rows: int, size: int) -> _Table:
     text = f"(SELECT substr(string_agg({_NOISE}, ''), 1, {size}) FROM generate_series(0, {(size - 1) // 128}) AS m(j))"
-    return _Table(f"values of {size:,} bytes", rows, size, (("id bigint", "i"), ("v text", text)))
+    return _Table(f"{short(size)}B values", rows, size, (("id bigint", "i"), ("v text", text)))
 
 
 def _columns(count: int) -> tuple[tuple[str, str], ...]:
@@ -107,7 +108,7 @@ def _goals(tables: list[_Table]) -> Iterator[Goal]:
 
 def _export(setting: Setting, server: Postgres, table: _Table) -> Contender:
     """Make the table and return its export."""
-    name = "t_" + "".join(character if character.isalnum() else "_" for character in table.name)
+    name = "t_" + "".join(character if character.isalnum() else "_" for character in table.name.lower())
     definitions = ", ".join(definition for definition, _ in table.columns)
     values = ", ".join(value for _, value in table.columns)
     # Otherwise the server's own compression would be most of what is measured.

@@ -153,7 +153,7 @@ def input_of(fields: Sequence[Field], stream: bytes, options: int = 0) -> bytes:
 
 
 def check(data: bytes, *, thorough: bool = False) -> None:
-    """Decode an input in several ways; ``thorough`` is to cut it everywhere.
+    """Decode an input in several ways; ``thorough`` is to cut it everywhere, and not in one way of two.
 
     Raises:
         AssertionError: the results differ, or are no valid batches.
@@ -162,11 +162,13 @@ def check(data: bytes, *, thorough: bool = False) -> None:
     whole = fed(case, [case.stream])
     if not whole.error:
         _compare_values(case, whole.table)
-    cuts = [random_cuts(len(case.stream), case.seed)]
-    for places in [*cuts, *every_cut(len(case.stream), 48)] if thorough else cuts:
+    size = len(case.stream)
+    cuts = random_cuts(size, case.seed)
+    by_libpq = thorough or case.seed % 2 == 1
+    for places in [cuts, *every_cut(size, 48)] if thorough else [cuts] * (not by_libpq):
         found = fed(case, pieces(case.stream, places))
         assert found.agrees_with(whole), (case, places, found, whole)
-    drained = _drained(case, pieces(case.stream, cuts[0]))
+    drained = _drained(case, pieces(case.stream, cuts)) if by_libpq else None
     assert drained is None or drained.agrees_with(whole), (case, cuts, drained, whole)
 
 
