@@ -53,6 +53,8 @@ class Case:
         server: the database's name and version, or none.
         reference: the contender that the others' medians are divided by, or none.
         notes: how a contender is configured, and its versions, by name.
+        stages: what is reported as differences: a label and a contender each, a contender doing what those before it
+            do and more.
         verdicts: filled while the case runs: what a contender's output is worth, by name.
         series: contenders that are reported as growth and not side by side.
     """
@@ -66,6 +68,7 @@ class Case:
     notes: dict[str, str] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     series: tuple[Series, ...] = ()
+    stages: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from bench.environments import PeerMissing, environment_of
 from bench.loops import LOOP_CASES
 from bench.measure import CommandFailed, Contender
 from bench.peer_cases import PEER_CASES
+from bench.profiles import PROFILE_CASES
 from bench.rivet import RIVET, rivet_run
 from bench.scaling import scaling
 from bench.stores import FIXED, LOCAL, Place, object_stores
@@ -160,6 +161,7 @@ CASES: dict[str, Callable[[Setting], AbstractContextManager[Case]]] = {
     "throughput-postgres": throughput_postgres,
     **LOOP_CASES,
     **PEER_CASES,
+    **PROFILE_CASES,
 }
 
 

@@ -217,15 +217,27 @@ _SERVERS: dict[Engine, Callable[[], AbstractContextManager[DatabaseServer]]] = {
 
 
 @contextmanager
-def _case(engine: Engine, table: Table, setting: Setting) -> Iterator[Case]:
+def loaded(engine: Engine, table: Table, setting: Setting) -> Iterator[Source]:
+    """Run a server that has the table.
+
+    Raises:
+        PeerMissing: what generates the table cannot be installed.
+        ServerMissing: the server is not installed.
+    """
     rows = setting.rows_or(table.rows)
+    exact = reference(table, rows, setting.cache)
+    with _SERVERS[engine]() as server:
+        server.execute(*_SETTINGS[engine])
+        print(f"  loading {rows} rows of {table.name} ...", flush=True)
+        load(table, engine, rows, setting.cache, server)
+        yield Source(table, engine, rows, exact, server, setting.work)
+
+
+@contextmanager
+def _case(engine: Engine, table: Table, setting: Setting) -> Iterator[Case]:
     try:
-        exact = reference(table, rows, setting.cache)
-        with _SERVERS[engine]() as server:
-            server.execute(*_SETTINGS[engine])
-            print(f"  loading {rows} rows of {table.name} ...", flush=True)
-            load(table, engine, rows, setting.cache, server)
-            yield _contest(Source(table, engine, rows, exact, server, setting.work), setting.only)
+        with loaded(engine, table, setting) as source:
+            yield _contest(source, setting.only)
     except (PeerMissing, ServerMissing) as missing:
         yield Case((), skipped=(str(missing),))
 
@@ -251,7 +263,7 @@ def _contest(source: Source, only: frozenset[str]) -> Case:
         if only and name not in only:
             continue
         try:
-            contenders.append(_peer(source, name, peer, verdicts))
+            contenders.append(peer_contender(source, name, peer, verdicts))
             notes[name] = f"{peer.note} ({peer.version()})"
         except PeerMissing as missing:
             skipped.append(f"{name}: {missing}")
@@ -297,7 +309,8 @@ def _rivet(
     return replace(run, check=check)
 
 
-def _peer(source: Source, name: str, peer: Peer, verdicts: dict[str, Verdict]) -> Contender:
+def peer_contender(source: Source, name: str, peer: Peer, verdicts: dict[str, Verdict]) -> Contender:
+    """Return a peer that takes part; what its output is worth goes into ``verdicts``."""
     target = source.work / name.replace(" ", "-")
 
     def prepare() -> None:

@@ -46,6 +46,8 @@ def text_of(result: Result) -> str:
 def markdown(result: Result, *, goals: bool = True) -> str:
     """Return the table of a result, its goals, and who failed or is missing and why."""
     parts = [growth.table(result) if result.get("series") else _table(result)]
+    if result.get("stages"):
+        parts.insert(0, _stages(result))
     if goals and result["goals"]:
         parts.append(goals_table([result]))
     absent = [f"- {name}: {first_line(reason)}" for name, reason in result.get("failures", {}).items()]
@@ -100,6 +102,23 @@ def _goal_parts(goal: dict[str, Any]) -> tuple[str, str]:
         f"{goal['contender']}: at most {goal['limit']:.2f} times {goal['baseline']}{what}",
         f"{goal['value']:.2f} times",
     )
+
+
+def _stages(result: Result) -> str:
+    """Return what each stage spends: the difference to what ends before it."""
+    medians = result["medians"]
+    found = [(label, medians[name]) for label, name in result["stages"] if name in medians]
+    if not found:
+        return ""
+    server = found[-1][1]["server_cpu_seconds"]
+    spent = [("the server", server)]
+    before = 0.0
+    for label, values in found:
+        spent.append((label, max(values["cpu_seconds"] - before, 0.0)))
+        before = values["cpu_seconds"]
+    total = sum(seconds for _, seconds in spent) or 1.0
+    lines = ["| who | CPU s | share |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {label} | {value:.2f} | {value / total:.0%} |" for label, value in spent)])
 
 
 def _table(result: Result) -> str:

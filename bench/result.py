@@ -39,6 +39,7 @@ def document(name: str, at: datetime, case: Case, race: Race) -> Result:
         "skipped": list(case.skipped),
         "failures": race.failures,
         "notes": case.notes,
+        "stages": [list(stage) for stage in case.stages],
         "series": [asdict(series) for series in case.series],
         "verdicts": {contender: asdict(verdict) for contender, verdict in case.verdicts.items()},
     }

@@ -61,6 +61,15 @@ def test_markdown_has_everyone_with_what_they_lost_and_who_failed():
     assert "- sling: there is no wheel" in text
 
 
+def test_stages_are_the_differences_of_what_ends_with_each_of_them():
+    stages = (("start", "start"), ("decode", "read"), ("encode", "run"))
+    samples = {"start": 1.0, "read": 3.0, "run": 7.0}
+    race = Race({name: [Sample(9, spent, 0, server_cpu_seconds=3.0)] for name, spent in samples.items()}, {})
+    text = markdown(document("profile", datetime(2026, 11, 23, tzinfo=UTC), Case((), stages=stages), race))
+    rows = ("the server | 3.00 | 30%", "start | 1.00 | 10%", "decode | 2.00 | 20%", "encode | 4.00 | 40%")
+    assert "\n".join(f"| {row} |" for row in rows) in text
+
+
 def test_the_terminal_shows_the_same():
     lines = text_of(result()).splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["floor", "rivet", "duckdb"]
