@@ -192,7 +192,7 @@ def check(data: bytes, *, thorough: bool = False) -> None:
     assert not (case.framed and whole.error.startswith("a packet is missing")), (case, whole)
     _compare_values(case, whole)
     cuts = [random_cuts(len(case.stream), case.seed)]
-    for places in [*cuts, *every_cut(len(case.stream), 48)] if thorough else cuts:
+    for places in [*cuts, *every_cut(len(case.stream), 20)] if thorough else cuts:
         found = fed(case, pieces(case.stream, places))
         assert found.agrees_with(whole), (case, places, found, whole)
 
