@@ -72,6 +72,7 @@ class NativeSource(SqlalchemySource):
             columns = copied_columns(opened.columns, resolved, self._options.max_value_bytes)
             with self._native.failures():
                 statements = self._statements(query, opened, columns)
+                self._native.take_bytes(opened.connection)
             if statements is None:
                 clock = Clock()
                 rows = self._native.fetched(opened, clock)

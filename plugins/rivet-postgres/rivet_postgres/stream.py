@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import types as at
 
 from rivet_core.api import SourceUnavailable, ValueRefused
-from rivet_core.builtin.sqlalchemy.columns import override_hint
+from rivet_core.builtin.sqlalchemy.columns import NO_UTF8, refusal_hint
 from rivet_core.builtin.sqlalchemy.stream import ArrowBatches, Limits, Locate
 from rivet_core.contract.types import type_name
 from rivet_postgres.fields import MalformedStream, Reason, RefusedField, Rows
@@ -108,7 +108,7 @@ class CopyBatches(ArrowBatches):
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if _is_valid(array.slice(low, middle - low)) else (low, middle)
-        raise self._value_refused(column, self._locate(self._read + high, view[low]), "is no valid UTF-8 text")
+        raise self._value_refused(column, self._locate(self._read + high, view[low]), NO_UTF8)
 
     def _refused(self, refused: RefusedField) -> ValueRefused:
         column = self._columns[refused.column]
@@ -131,7 +131,7 @@ class CopyBatches(ArrowBatches):
         exported = column.reader.column
         return ValueRefused(
             f"column {exported.name!r} ({exported.source_type}), {where}: the value {why}",
-            hint=override_hint(exported.name),
+            hint=refusal_hint(exported.name, why),
         )
 
 

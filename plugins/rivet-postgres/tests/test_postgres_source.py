@@ -212,16 +212,58 @@ def test_any_query_ends_as_it_does_with_the_builtin_source(database, text):  # n
     check_same(database.url, Query(text))
 
 
-def test_text_that_is_no_utf8_ends_the_read(postgres):
-    server = postgres.create_database()
-    server.execute("CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
-    odd = replace(server, database="ascii")
-    odd.execute("CREATE TABLE t AS SELECT i AS k, 'ok' AS v FROM generate_series(1, 99) i")
+def in_encoding(postgres, encoding):
+    """Create a database in another encoding."""
+    name = f"in_{encoding.lower()}"
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")
+    return replace(postgres, database=name)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "value"),
+    [("LATIN1", "naïve ÿ"), ("WIN1251", "Привет ё"), ("EUC_JP", "日本語 ｱ"), ("SQL_ASCII", "é😀")],
+)
+def test_text_in_any_encoding_is_utf8(postgres, encoding, value):
+    odd = in_encoding(postgres, encoding)
+    json_ = f'{{"{value}": "{value}"}}'
+    with odd.connect() as connection:
+        connection.execute("SET client_encoding = 'UTF8'")
+        connection.execute(f"CREATE TYPE word AS ENUM ('{value}')")
+        columns = f'"{value}" text, c char(9), l text[], j json, b jsonb, n name, x xml, e word'
+        connection.execute(f'CREATE TABLE "{value}" ({columns})')
+        row = (value, value[:2], [value, None], json_, json_, value, f"<a>{value}</a>", value)
+        connection.execute(f'INSERT INTO "{value}" VALUES (%s, %s, %s, %s, %s, %s, %s, %s)', row)
+    check_same(odd.url, value)
+    found = read_through(open_native, odd.url, value).to_pylist()[0]
+    assert list(found) == [value, "c", "l", "j", "b", "n", "x", "e"]
+    assert [found[value], found["l"], found["j"], found["e"]] == [value, [value, None], json_, value]
+
+
+def test_a_character_that_utf8_has_not_is_an_error(postgres):
+    odd = in_encoding(postgres, "WIN1252")
+    query = Query("SELECT convert_from('\\x81', 'WIN1252') AS v")
+    check_same(odd.url, query)
+    with pytest.raises(ValueRefused, match="a character that UTF-8 has not"):
+        read_through(open_native, odd.url, query)
+
+
+@pytest.mark.parametrize("column", ["v", "l", "n"])
+def test_text_that_is_no_utf8_ends_the_read(postgres, column):
+    odd = replace(postgres, database=postgres.create_database().database + "_ascii")
+    postgres.execute(
+        f"CREATE DATABASE {odd.database} TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
+    odd.execute(
+        "SET client_encoding = 'UTF8'",
+        "CREATE TABLE t (k integer PRIMARY KEY, v text, l text[], n varchar(20))",
+        "INSERT INTO t SELECT i, 'ok', ARRAY['ok', 'é'], 'ok' FROM generate_series(1, 99) i",
+        f"UPDATE t SET {column} = {'ARRAY[chr(255)]' if column == 'l' else 'chr(255)'} WHERE k = 42",
+    )
     check_same(odd.url, "t")
-    odd.execute("UPDATE t SET v = chr(255) WHERE k = 42")
-    check_same(odd.url, "t")
-    with pytest.raises(QueryError):
+    with pytest.raises(ValueRefused, match=rf"'{column}' .*\(k = 42\): the value is no valid UTF-8") as caught:
         read_through(open_native, odd.url, "t")
+    assert "binary data" in caught.value.hint
+    check_same(odd.url, Query(f"SELECT {column}, k FROM t"))
 
 
 class Sent:

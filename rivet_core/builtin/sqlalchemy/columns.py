@@ -25,6 +25,8 @@ MAX_DECIMAL_DIGITS: Final = 76
 
 #: A column whose values cannot be longer is not looked at row by row, unless ``max_value_bytes`` is smaller still.
 SHORT_BYTES: Final = 4096
+#: Why text is refused that no text column can hold.
+NO_UTF8: Final = "is no valid UTF-8 text"
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # YAML 1.1 reads these as something else than text.
 _YAML_WORDS: Final = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null"])
@@ -159,6 +161,11 @@ def _yaml_key(name: str) -> str:
     if _PLAIN_KEY.fullmatch(name) and name.lower() not in _YAML_WORDS:
         return name
     return json.dumps(name, ensure_ascii=False)
+
+
+def refusal_hint(name: str, reason: str) -> str:
+    """Return what to do about a value that is refused for a reason."""
+    return "correct the value, or select the column as binary data" if reason == NO_UTF8 else override_hint(name)
 
 
 def override_hint(name: str) -> str:

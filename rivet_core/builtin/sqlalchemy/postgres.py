@@ -18,6 +18,7 @@ from rivet_core.api import (
     SourceDenied,
     SourceError,
     SourceUnavailable,
+    ValueRefused,
 )
 from rivet_core.api.sql import arguments, render, wrap
 from rivet_core.builtin.sqlalchemy import text
@@ -148,6 +149,7 @@ class Postgres(Backend):
                 self._load_as_text(connection)
                 cursor.execute(statement, params)
                 columns = self._columns(connection, cursor.pgresult, query.table)
+                self.take_bytes(connection)
             yield Result(columns, rows, clock)
         finally:
             drop(connection)
@@ -189,12 +191,13 @@ class Postgres(Backend):
 
     def _load_as_text(self, connection: Any) -> None:
         """Make psycopg hand over what the server sent; ``bytea`` is decoded, which halves its size."""
-        loader = self.driver.types.string.TextLoader
-        for info in connection.adapters.types:
-            if info.name != "bytea":
-                connection.adapters.register_loader(info.oid, loader)
-            if info.array_oid:
-                connection.adapters.register_loader(info.array_oid, loader)
+        _load_all(connection, self.driver.types.string.TextLoader)
+
+    def take_bytes(self, connection: Any) -> None:
+        """Let a server that knows no encoding send text unchecked: the decoders then say which value is no UTF-8."""
+        if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+            connection.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
+            _load_all(connection, type("BytesLoader", (self.driver.adapt.Loader,), {"load": _bytes_as_text}))
 
     def _fetch(self, connection: Any, clock: Clock) -> Generator[Row]:
         """Yield the rows of the cursor; where the server ends the connection, the error says why."""
@@ -345,6 +348,20 @@ def _catalogued(row: Sequence[str]) -> _Type:
     return _Type(name if schema == "pg_catalog" else "", kind == "e", int(typmod), is_array == "t", source_type)
 
 
+def _load_all(connection: Any, loader: Any) -> None:
+    """Load the text form of every type but ``bytea`` by one loader of psycopg's."""
+    for info in connection.adapters.types:
+        if info.name != "bytea":
+            connection.adapters.register_loader(info.oid, loader)
+        if info.array_oid:
+            connection.adapters.register_loader(info.array_oid, loader)
+
+
+def _bytes_as_text(loader: object, data: bytes) -> str:
+    """Return text of which the bytes that are no UTF-8 are lone surrogates, which no column takes."""
+    return bytes(data).decode("utf-8", "surrogateescape")
+
+
 def _line(statement: str, position: int) -> str:
     """Say in which line of the query a character of the DECLARE statement around it is."""
     declare = len(_DECLARE)
@@ -377,12 +394,15 @@ def _not_for_ever(waiting: Generator[Any, Any, Any], seconds: float) -> Generato
 
 # undefined or ambiguous column, function, table, schema, parameter
 _NAMING: Final = frozenset({"42703", "42702", "42883", "42P01", "3F000", "42P02"})
+_ENCODING_HINT: Final = "correct the value, or select the column as binary data: convert_to(…, getdatabaseencoding())"
 _FAILURES: Final[tuple[tuple[str, type[RivetError], str, str], ...]] = (
     ("28", SourceDenied, "PostgreSQL refuses the user or the password", "check user and password"),
     ("42501", SourceDenied, "PostgreSQL denies the access", "grant SELECT on what the query reads"),
     ("3D000", QueryError, "PostgreSQL has no database of this name", "check database"),
     ("25006", QueryError, "the query would write, and Rivet only reads", "use SELECT alone"),
     ("42", QueryError, "PostgreSQL refuses the query", "try it in psql"),
+    ("22021", ValueRefused, "a text is not valid in the encoding that it should have", _ENCODING_HINT),
+    ("22P05", ValueRefused, "a text has a character that UTF-8 has not", _ENCODING_HINT),
     ("22", QueryError, "the query fails on a value, as in a division by zero or a cast", "try it in psql"),
     ("0A", QueryError, "PostgreSQL does not support the query", "try it in psql"),
     ("25P04", SourceError, "PostgreSQL's time limit has ended the transaction",

@@ -142,7 +142,8 @@ class SqlalchemySource(Source):
 
         def locate(number: int, row: Row) -> str:
             key = self._row_key(query, [reader.column.name for reader in resolved], number, row)
-            return f"row {number}" + (f" ({key[:_MAX_KEY_CHARACTERS]})" if key else "")
+            key = key[:_MAX_KEY_CHARACTERS].encode(errors="replace").decode()
+            return f"row {number}" + (f" ({key})" if key else "")
 
         return locate
 

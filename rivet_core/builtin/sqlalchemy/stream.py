@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from rivet_core.api import BatchStream, ValueRefused
 from rivet_core.builtin.sqlalchemy.clock import Clock
-from rivet_core.builtin.sqlalchemy.columns import Reader, override_hint
+from rivet_core.builtin.sqlalchemy.columns import NO_UTF8, Reader, refusal_hint
 from rivet_core.builtin.sqlalchemy.text import Refused
 from rivet_core.contract.types import type_name
 
@@ -172,10 +172,11 @@ class ArrowBatches(BatchStream):
                 high = middle
             else:
                 low = middle
+        reason = _reason(reader, values[:high])
         return ValueRefused(
             f"column {column.name!r} ({column.source_type}), {self._locate(self._read + high, rows[low])}: "
-            f"the value {_reason(reader, values[:high])}",
-            hint=override_hint(column.name),
+            f"the value {reason}",
+            hint=refusal_hint(column.name, reason),
         )
 
 
@@ -191,7 +192,7 @@ def _reason(reader: Reader, values: Sequence[Any]) -> str:
     except Refused as refused:
         return f"{refused} and does not fit {type_name(column.type)}"
     except UnicodeError:
-        return "is no valid UTF-8 text"
+        return NO_UTF8
     except _CONVERSION_ERRORS:
         return f"does not fit {type_name(column.type)}"
     return "is NULL, but the column is declared NOT NULL" if array.null_count and not column.nullable else ""
