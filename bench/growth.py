@@ -38,8 +38,10 @@ def points(result: Result, series: dict[str, Any]) -> list[Point]:
     """Return the exports of a series that have been measured, by size."""
     medians = result["medians"]
     found = [(size, name, medians[name]) for size, name in series["points"] if name in medians]
+    if not found:
+        return []
     start = medians.get(series["nothing"], {"wall_seconds": 0.0})["wall_seconds"]
-    base_size, _, base = found[-2] if len(found) > 1 else (1, "", {"wall_seconds": start})
+    base_size, _, base = found[max(len(found) - 2, 0)]
     slope = max(base["wall_seconds"] - start, 0.0) / base_size
     return [
         Point(name, size, values["wall_seconds"], start + slope * size, values["peak_rss_mib"])

@@ -45,6 +45,19 @@ def test_a_contender_that_failed_is_left_out():
     assert "failed" not in markdown(made)
 
 
+def test_one_export_of_a_series_alone_is_its_own_line():
+    alone = result(replace(SERIES, points=((10, "10"), (5, "failed")), nothing="failed"))
+    assert [(point.name, point.line) for point in points(alone, alone["series"][0])] == [("10", 1.5)]
+    ET.fromstring(chart(alone))
+    assert "| 10 | 1.50 | 1.50 | 1.00 |" in markdown(alone)
+
+
+def test_a_series_of_which_nothing_ran_is_an_empty_diagram():
+    none = result(replace(SERIES, points=((5, "failed"),)))
+    assert points(none, none["series"][0]) == []
+    ET.fromstring(chart(none))
+
+
 def test_the_table_says_by_how_much_time_grows_more_than_the_export():
     assert "| 1000 | 22.00 | 21.00 | 1.05 | 120 |  |" in markdown(result())
     assert "| 100 | 3.00 | 3.00 | 1.00 | 120 | 100 rows of 5 columns |" in markdown(result())
