@@ -266,6 +266,27 @@ def test_a_run_that_does_not_agree_with_the_source_fails_and_stays_published(
     assert json.loads((shop.out / "manifest.json").read_bytes())["row_count"] == ROWS
 
 
+def test_a_run_counts_again_where_the_source_fails_for_a_while(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    fetch, reconcile_run = SqlalchemySource.fetch, Afterwards.reconcile
+    failures = []
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(SqlalchemySource, "fetch", fetch)
+        failures.append(args)
+        raise SourceUnavailable("the database went away")
+
+    def armed(*args: Any) -> None:
+        monkeypatch.setattr(SqlalchemySource, "fetch", failing)
+        reconcile_run(*args)
+
+    monkeypatch.setattr(Afterwards, "reconcile", armed)
+    result = shop.run(reconcile=True)
+    assert result.error is None, result.error
+    assert result.reconciliation == {"result": "match", "rows": ROWS, "source_rows": ROWS, "reason": ""}
+    assert len(failures) == 1
+    assert [message for message in result.warnings if "the database went away" in message]
+
+
 def test_content_names_missing_extra_and_changed_keys(shop: Shop):
     shop.publish()
     shop.source(
