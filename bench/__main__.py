@@ -35,11 +35,14 @@ def main() -> int:
             setting = Setting(Path(work), _CACHE, arguments.rows, frozenset(arguments.only))
             try:
                 with CASES[name](setting) as case:
-                    race = interleave(case.contenders, arguments.rounds, unmeasured=0 if arguments.quick else 1)
+                    race = interleave(
+                        case.contenders, arguments.rounds, unmeasured=0 if arguments.quick else 1, tell=_tell
+                    )
             except CommandFailed as error:
                 print(f"  failed: {error}", file=sys.stderr)
                 failed = True
                 continue
+        failed |= any(contender.startswith("rivet") for contender in race.failures)
         if arguments.quick:  # start-up times are most of what was measured
             case = replace(case, goals=())
         _keep(name, case, race, _CACHE / "results" if arguments.quick or arguments.only else RESULTS)
@@ -65,6 +68,11 @@ def _parse() -> argparse.Namespace:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
+
+
+def _tell(line: str) -> None:
+    """Show that a long case goes on."""
+    print(f"  {line}", file=sys.stderr, flush=True)
 
 
 def _keep(name: str, case: Case, race: Race, directory: Path) -> None:

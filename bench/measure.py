@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
+from urllib.parse import quote
 
 import psutil
 
@@ -94,10 +95,16 @@ class Race:
     failures: dict[str, str]
 
 
-def interleave(contenders: Sequence[Contender], rounds: int, *, unmeasured: int = 1) -> Race:
+def interleave(
+    contenders: Sequence[Contender],
+    rounds: int,
+    *,
+    unmeasured: int = 1,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Race:
     """Run all contenders ``unmeasured`` times, then ``rounds`` times in turn, each round beginning with another one.
 
-    A peer that fails takes no further part.
+    A peer that fails takes no further part. ``tell`` gets a line after each run.
 
     Raises:
         CommandFailed: a command that is no peer exits with anything but 0.
@@ -114,7 +121,9 @@ def interleave(contenders: Sequence[Contender], rounds: int, *, unmeasured: int 
                     raise
                 race.failures[contender.name] = str(failure)
                 race.samples.pop(contender.name)
+                tell(f"round {number + 1}: {contender.name} failed")
                 continue
+            tell(f"round {number + 1}: {contender.name} {sample.wall_seconds:.2f} s")
             if number >= 0:
                 race.samples[contender.name].append(sample)
     return race
@@ -133,6 +142,8 @@ def measure(contender: Contender) -> Sample:
         CommandFailed: it exits with anything but 0, or its work is not done.
     """
     contender.prepare()
+    if contender.output is not None:
+        os.sync()  # what earlier runs have left unwritten would be written on this one's time
     watch = contender.watch or (lambda: nullcontext(None))
     with tempfile.TemporaryFile() as errors, watch() as statements:
         started = time.perf_counter()
@@ -151,7 +162,7 @@ def measure(contender: Contender) -> Sample:
             raise CommandFailed(f"{contender.name} was ended after {contender.limit_seconds:.0f} s")
         if process.returncode != 0:
             errors.seek(0)
-            message = errors.read().decode(errors="replace").strip()[-2000:]
+            message = _without_secrets(errors.read().decode(errors="replace").strip()[-2000:], contender)
             raise CommandFailed(f"{contender.name} exited with {process.returncode}: {message}")
     contender.check()
     unit = 1 if os.uname().sysname == "Darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
@@ -170,6 +181,15 @@ def median(samples: Sequence[Sample], quantity: Quantity) -> float | None:
     """Return the median of one field of the samples, or ``None`` where it was not measured."""
     values = [getattr(sample, quantity) for sample in samples]
     return None if None in values or not values else statistics.median(values)
+
+
+def _without_secrets(message: str, contender: Contender) -> str:
+    """Return a message that a result may keep."""
+    for name, value in contender.environment.items():
+        if "PASSWORD" in name:
+            for secret in (value, quote(value, safe="")):
+                message = message.replace(secret, "…")
+    return message
 
 
 def parquet_files(directory: Path) -> list[Path]:

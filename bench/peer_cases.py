@@ -306,7 +306,7 @@ def _rivet(
         if verdict.wrong or verdict.types:
             raise CommandFailed(f"{name} is not exact: {verdict}")
 
-    return replace(run, check=check)
+    return replace(run, check=check, peer=True)
 
 
 def peer_contender(source: Source, name: str, peer: Peer, verdicts: dict[str, Verdict]) -> Contender:

@@ -31,6 +31,12 @@ def test_a_peer_that_fails_is_reported_with_its_reason_and_runs_no_more(tmp_path
     assert (tmp_path / "ran").read_text() == "x"
 
 
+def test_a_password_that_a_peer_shows_is_not_in_its_reason():
+    code = "import os, urllib.parse as u; p = os.environ['DB_PASSWORD']; raise SystemExit(p + u.quote(p, '') + '!')"
+    contender = python("talker", code, peer=True, environment={"DB_PASSWORD": "p@:/%#1"})
+    assert interleave([contender], 1).failures["talker"] == "talker exited with 1: ……!"
+
+
 def test_what_is_no_peer_and_fails_ends_the_comparison():
     with pytest.raises(CommandFailed, match="it broke"):
         interleave([python("rivet", "raise SystemExit('it broke')")], 1)
