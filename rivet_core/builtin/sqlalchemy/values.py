@@ -98,6 +98,9 @@ def decode(values: Sequence[Any], target: pa.DataType, *, overridden: bool = Fal
         Refused: a value's class, or the value itself, has no exact form in ``target``.
         pa.ArrowException: the same, as Arrow says it.
     """
+    found = _of_one_class(values, target)
+    if found is not None:
+        return found
     classes = classes_of(values)
     if at.is_string(target) and overridden and not classes <= {str}:
         return pa.array([None if value is None else plain_text(value) for value in values], target)
@@ -109,6 +112,33 @@ def decode(values: Sequence[Any], target: pa.DataType, *, overridden: bool = Fal
                 raise Refused(f"is stored as {names}")
             return build(values, target, classes)
     raise AssertionError(f"no decoder for {target}")
+
+
+def _of_one_class(values: Sequence[Any], target: pa.DataType) -> pa.Array[Any] | None:
+    """Decode integers and texts as what Arrow takes them for by itself, which tells their class in the same pass.
+
+    ``None`` for everything else, and for what is refused: others say why.
+    """
+    first = next((value for value in values if value is not None), None)
+    natural = next((natural for kind, natural, takes in _NATURAL if type(first) is kind and takes(target)), None)
+    if natural is None:
+        return None
+    try:
+        array: pa.Array[Any] = pa.array(values)
+        if array.type != natural:
+            return None
+        return array if natural == target else array.cast(target)
+    except (pa.ArrowException, ValueError, OverflowError):
+        return None
+
+
+# Not floats, among which Arrow takes booleans.
+_NATURAL: Final[tuple[tuple[type, pa.DataType, text.Predicate], ...]] = (
+    (int, pa.int64(), at.is_integer),
+    (str, pa.string(), at.is_string),
+    (str, pa.string(), at.is_date32),
+    (str, pa.string(), at.is_timestamp),
+)
 
 
 def plain_text(value: object) -> str:

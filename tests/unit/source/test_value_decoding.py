@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pyarrow as pa
@@ -101,3 +101,37 @@ def test_what_is_no_duration_is_refused_beside_others(wrong):
     for beside in ([], ["23:59:59"], ["-838:59:59.999999"]):
         with pytest.raises(values.Refused):
             text.parse([*beside, wrong], pa.duration("us"))
+
+
+@pytest.mark.parametrize(
+    ("column", "target"),
+    [
+        ([1, 2.0], pa.int64()),
+        ([1, True], pa.int64()),
+        ([None, 1, "2"], pa.int64()),
+        ([1, Decimal(2)], pa.int64()),
+        ([1, 2**63], pa.int64()),
+        ([1, -1], pa.uint64()),
+        ([1, 300], pa.int8()),
+        ([1.0, True], pa.float64()),
+        ([1.5, 2**53 + 1], pa.float64()),
+        (["a", b"b"], pa.string()),
+        (["a", 1], pa.string()),
+        (["2024-01-01", b"2024-01-01"], pa.date32()),
+        (["2024-01-01", 19000], pa.date32()),
+        (["2024-01-01 00:00:00", b"2024-01-01 00:00:00"], pa.timestamp("us")),
+        (["2024-02-30"], pa.date32()),
+    ],
+)
+def test_a_value_of_another_class_is_refused_among_others(column, target):
+    for turned in (column, [None, *column], column[::-1]):
+        with pytest.raises((*REFUSALS, OverflowError)):
+            values.decode(turned, target)
+
+
+def test_columns_of_one_class_keep_their_values():
+    assert values.decode([None, -128, 127], pa.int8()).to_pylist() == [None, -128, 127]
+    assert values.decode([1, 2**64 - 1], pa.uint64()).to_pylist() == [1, 2**64 - 1]
+    assert values.decode([None, "", "é"], pa.string()).to_pylist() == [None, "", "é"]
+    assert values.decode([None, "2024-02-29"], pa.date32()).to_pylist() == [None, date(2024, 2, 29)]
+    assert values.decode([None, None], pa.string()).to_pylist() == [None, None]
