@@ -71,9 +71,10 @@ class Sample:
     Attributes:
         wall_seconds: from start to end.
         cpu_seconds: user and system time of the process and of the children that it waited for.
-        peak_rss_mib: the largest resident set of one process as the kernel saw it, or of the whole tree as seen four
-            times a second, whichever is larger. Pages shared within the tree count once for each process, and Linux
-            counts what the benchmark itself occupied when it started the command: no value is below that (50 MiB).
+        peak_rss_mib: the largest resident set of one process as the kernel saw it, or of the whole tree, whichever is
+            larger, looked at four times a second. Pages shared within the tree count once for each process. Of a
+            command that ends before the first look it is what the kernel says at its end, which on Linux is never
+            less than what the benchmark itself occupied when it started the command (about 100 MiB).
         output_mib: the Parquet files that it wrote, where it names their directory.
         longest_statement_seconds: the longest statement seen in the database, where it is watched.
         server_cpu_seconds: user and system time of the database's processes meanwhile, where it is watched.
@@ -166,7 +167,7 @@ def measure(contender: Contender) -> Sample:
             raise CommandFailed(f"{contender.name} exited with {process.returncode}: {message}")
     contender.check()
     unit = 1 if os.uname().sysname == "Darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
-    peak = max(usage.ru_maxrss * unit, tree.peak_bytes)
+    peak = tree.peak_bytes or usage.ru_maxrss * unit
     return Sample(
         wall,
         usage.ru_utime + usage.ru_stime,
@@ -225,7 +226,7 @@ class _Limit:
 
 
 class _TreeSampler:
-    """Adds up the resident memory of a process and its descendants from a thread."""
+    """Looks at the resident memory of a process and its descendants from a thread."""
 
     def __init__(self, pid: int) -> None:
         self.peak_bytes = 0
@@ -246,11 +247,19 @@ class _TreeSampler:
             self.peak_bytes = max(self.peak_bytes, self._resident())
 
     def _resident(self) -> int:
-        total = 0
+        total = highest = 0
         for process in _tree(self._pid):
             with suppress(psutil.Error):  # it ended meanwhile
                 total += process.memory_info().rss
-        return total
+                highest = max(highest, _high_water(process.pid))
+        return max(total, highest)
+
+
+def _high_water(pid: int) -> int:
+    """Return the largest resident set of a process since it began its program, where the kernel tells it."""
+    with suppress(OSError), open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as lines:  # noqa: PTH123
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+    return 0
 
 
 def _tree(pid: int) -> list[psutil.Process]:

@@ -69,3 +69,10 @@ def test_the_median_is_the_middle_one_and_none_where_something_was_not_measured(
     assert median(samples, "wall_seconds") == 3
     assert median(samples, "output_mib") is None
     assert median([], "wall_seconds") is None
+
+
+def test_the_peak_of_memory_is_seen_after_it_was_given_back_and_of_children_too():
+    child = "import time; data = bytearray(200 << 20); del data; time.sleep(1.5)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    (sample,) = interleave([python("a", code)], 1, unmeasured=0).samples["a"]
+    assert 200 < sample.peak_rss_mib < 260
