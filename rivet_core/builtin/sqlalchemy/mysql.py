@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 import pyarrow as pa
 from pyarrow import types as at
 
-from rivet_core.api import Check, QueryError, RivetError, SourceDenied, SourceError, SourceUnavailable
+from rivet_core.api import Check, DriverMissing, QueryError, RivetError, SourceDenied, SourceError, SourceUnavailable
 from rivet_core.api.sql import arguments, quote_name, render, wrap
 from rivet_core.builtin.sqlalchemy import text
 from rivet_core.builtin.sqlalchemy.backend import Backend, Result, silence
@@ -262,6 +262,21 @@ class Mysql(Backend):
         yield clock_check(now)
         yield read_only_check(read_only)
 
+    @contextmanager
+    def failures(self, statement: str = "") -> Iterator[None]:
+        """Map errors as any backend does, and PyMySQL's when it lacks a package to authenticate."""
+        with super().failures(statement):
+            try:
+                yield
+            except RuntimeError as error:
+                extra = next((extra for package, extra in _AUTHENTICATION.items() if package in str(error)), None)
+                if extra is None:
+                    raise
+                raise DriverMissing(
+                    "PyMySQL needs another package for the way in which the server authenticates this user",
+                    hint=f"pip install 'pymysql[{extra}]'",
+                ) from None
+
     def failure(self, error: Exception, statement: str = "") -> RivetError:
         """Map by the server's error number (Server Error Message Reference)."""
         number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
@@ -283,6 +298,8 @@ class Mysql(Backend):
         return SourceError(f"the database server failed with error {number}", hint="try the query in the mysql client")
 
 
+#: PyMySQL's extras by what they bring: for caching_sha2_password and sha256_password without TLS, and for ed25519.
+_AUTHENTICATION: Final = {"cryptography": "rsa", "pynacl": "ed25519"}
 _SYNTAX: Final = 1064
 _DUPLICATE_COLUMN: Final = 1060
 _LOST: Final = 2013
