@@ -103,6 +103,15 @@ def test_types_without_a_mapping(database, case):
         ("array[1,null]", pa.list_(pa.int64())),
         ("array[array[1]]", pa.list_(pa.int32())),
         ("array[1.5, null]", pa.list_(pa.decimal128(5, 2))),
+        ("'{{1,2},{NULL,4}}'::int[]", pa.list_(pa.list_(pa.int64()))),
+        ("'{{{1.5}},{{2}}}'::numeric[]", pa.list_(pa.list_(pa.list_(pa.decimal128(9, 2))))),
+        ("'{{1}}'::numeric[]", pa.list_(pa.list_(pa.decimal128(9, 2)))),
+        ("'{1,2}'::int[]", pa.list_(pa.list_(pa.int32()))),
+        ("'{{{1}}}'::int[]", pa.list_(pa.list_(pa.int32()))),
+        ("'[0:0][1:1]={{1}}'::int[]", pa.list_(pa.list_(pa.int32()))),
+        ("'{}'::int[]", pa.list_(pa.list_(pa.int32()))),
+        ("'{{1}}'::int[]", pa.list_(pa.list_(pa.bool_()))),
+        ("'{{1}}'::int[]", pa.list_(pa.list_(pa.date32()))),
     ],
 )
 def test_an_override_is_followed_alike(database, expression, target):

@@ -55,6 +55,46 @@ COLUMNS: dict[str, st.SearchStrategy[object]] = {
 NAMES = list(COLUMNS)
 
 
+def quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+MOODS = st.sampled_from(["sad", "ok", 'hap"py 😀'])
+INT32 = st.integers(-(2**31), 2**31 - 1)
+RANGES = st.tuples(INT32, INT32).map(lambda bounds: "[{},{})".format(*sorted(bounds)))
+INTERVALS = st.tuples(st.integers(-9999, 9999), st.integers(-9999, 9999), st.integers(-(10**14), 10**14)).map(
+    lambda parts: "{} months {} days {} microseconds".format(*parts)
+)
+#: A strategy for each type that is exported as its text, or as a list of texts, of what PostgreSQL takes.
+TEXTS: dict[str, st.SearchStrategy[object]] = {
+    "mood": MOODS,
+    "citext": TEXT,
+    "interval": INTERVALS,
+    "time with time zone": st.tuples(MICROS, st.integers(-15, 15)).map(lambda parts: f"{parts[0]}{parts[1]:+03d}:30"),
+    "money": st.integers(-(2**63), 2**63 - 1).map(lambda cents: str(Decimal(cents).scaleb(-2))),
+    "inet": st.ip_addresses().map(str),
+    "macaddr": st.binary(min_size=6, max_size=6).map(bytes.hex),
+    "bit(5)": st.text("01", min_size=5, max_size=5),
+    "bit varying(9)": st.text("01", max_size=9),
+    "int4range": RANGES,
+    "int4multirange": st.lists(RANGES, max_size=3).map(lambda ranges: f"{{{','.join(ranges)}}}"),
+    "point": st.tuples(FINITE, FINITE).map(str),
+    "pg_lsn": st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)).map(lambda at: "{:X}/{:X}".format(*at)),
+    "pair": st.tuples(INT32, TEXT).map(lambda pair: f"({pair[0]},{quoted(pair[1])})"),
+    "hstore": st.dictionaries(TEXT, st.none() | TEXT, max_size=3).map(
+        lambda pairs: ",".join(
+            f"{quoted(key)}=>{'NULL' if value is None else quoted(value)}" for key, value in pairs.items()
+        )
+    ),
+    "tiny": st.integers(-9, 9).map(str),
+    "mood[]": st.lists(st.none() | MOODS, max_size=4),
+    "citext[]": st.lists(st.none() | TEXT, max_size=3),
+    "int4range[]": st.lists(st.none() | RANGES, max_size=3),
+    "tiny[]": st.lists(st.none() | st.integers(-9, 9).map(str), max_size=3),
+}
+
+
 @pytest.fixture(scope="module")
 def database(postgres):
     database = postgres.create_database()
@@ -97,3 +137,43 @@ def test_every_value_is_the_same_three_ways(database, rows):
         if name == "real":  # which psycopg reads as the nearest double
             expected = [None if item is None else float32(item) for item in expected]
         assert [comparable(item) for item in found] == [comparable(item) for item in expected], name
+
+
+@pytest.fixture(scope="module")
+def texts(postgres):
+    database = postgres.create_database()
+    columns = ", ".join(f'"{name}" {name}' for name in TEXTS)
+    database.execute(
+        """CREATE TYPE mood AS ENUM ('sad', 'ok', 'hap"py 😀')""",
+        "CREATE TYPE pair AS (a integer, b text)",
+        "CREATE DOMAIN small AS smallint",
+        "CREATE DOMAIN tiny AS small CHECK (VALUE BETWEEN -9 AND 9)",
+        "CREATE EXTENSION citext",
+        "CREATE EXTENSION hstore",
+        f"CREATE TABLE t ({columns})",
+    )
+    return database
+
+
+def as_text(value: object) -> object:
+    return [as_text(item) for item in value] if isinstance(value, list) else None if value is None else str(value)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=st.lists(st.tuples(*(st.none() | strategy for strategy in TEXTS.values())), min_size=1, max_size=15))
+def test_every_text_is_the_same_three_ways(texts, rows):
+    with texts.connect() as connection:
+        connection.execute("SET extra_float_digits = 3; TRUNCATE t")
+        marks = ", ".join(["%s"] * len(TEXTS))
+        for row in rows:
+            connection.execute(f"INSERT INTO t VALUES ({marks})", row)
+        # What the type's output function writes: a cast may write something else.
+        text_of = """CASE WHEN num_nulls("{0}") = 0 THEN format('%s', "{0}") END"""
+        casts = ", ".join(f'"{name}"::text[]' if name.endswith("[]") else text_of.format(name) for name in TEXTS)
+        own = connection.execute(f"SELECT {casts} FROM t").fetchall()
+    native, builtin = (read(opener, texts.url, "t", batch_bytes=2000) for opener in (open_native, open_builtin))
+    assert native.schema == builtin.schema
+    for index, name in enumerate(TEXTS):
+        found = native[name].to_pylist()
+        assert found == builtin[name].to_pylist(), name
+        assert as_text(found) == [row[index] for row in own], name

@@ -253,7 +253,9 @@ class Postgres(Backend):
     def decoder(self, column: ResultColumn, target: pa.DataType, overridden: bool) -> Decoder | None:
         """Decode the server's text."""
         if column.numeric == "array":
-            items = target.value_type if isinstance(target, pa.ListType) else pa.string()
+            items = target if isinstance(target, pa.ListType) else pa.string()
+            while isinstance(items, pa.ListType):
+                items = items.value_type
             return text.decoder(None, target) if text.convertible(None, items) else None
         return text.decoder(column.type, target) if text.convertible(column.type, target) else None
 

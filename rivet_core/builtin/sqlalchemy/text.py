@@ -27,6 +27,9 @@ _UUID_DASHES: Final = (8, 13, 18, 23)
 _CLOCK: Final = re.compile(r"(-?)(\d{2,}):([0-5]\d):([0-5]\d)(?:\.(\d{1,6}))?")
 _BOOLEANS: Final = {"t": True, "f": False, "1": True, "0": False, "true": True, "false": False}
 _ARRAY_ITEM: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,]+)', re.DOTALL)
+_ARRAY_MARK: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]', re.DOTALL)
+_INNER: Final = 2
+_OTHER_DIMENSIONS: Final = "is an array of other dimensions or with bounds of its own"
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _PLAIN_DECIMAL: Final = re.compile(r"([-+]?)(?=\.?\d)0*(\d*)(?:\.(\d*))?", re.ASCII)
 _EXPONENT: Final = re.compile(r"[-+]?\d{1,40}(?:\.\d{0,40})?[eE][-+]?\d{1,3}", re.ASCII)
@@ -104,7 +107,9 @@ def convertible(natural: pa.DataType | None, target: pa.DataType) -> bool:
     if natural is None:
         return bool(at.is_decimal(target) or at.is_integer(target))
     if isinstance(natural, pa.ListType):
-        return isinstance(target, pa.ListType) and convertible(natural.value_type, target.value_type)
+        return isinstance(target, pa.ListType) and (
+            convertible(natural.value_type, target.value_type) or convertible(natural, target.value_type)
+        )
     return any(source(natural) and any(accepts(target) for accepts in targets) for source, targets in _LOSSLESS)
 
 
@@ -278,8 +283,9 @@ def _parse_uuids(values: Sequence[str | None], target: Any) -> pa.Array[Any]:
 
 
 def _parse_arrays(values: Sequence[str | None], target: Any) -> pa.Array[Any]:
-    """Parse PostgreSQL's array output (manual 8.15.6) of one dimension with the default lower bound."""
-    lists = [None if value is None else _array_items(value) for value in values]
+    """Parse PostgreSQL's array output (manual 8.15.6) of one dimension for each list, with default lower bounds."""
+    items_of: Callable[[str], Sequence[str | None]] = _inner_arrays if at.is_list(target.value_type) else _array_items
+    lists = [None if value is None else items_of(value) for value in values]
     items = [item for entry in lists if entry is not None for item in entry]
     offsets = pa.array(accumulate((len(entry or ()) for entry in lists), initial=0), pa.int32())
     mask = pa.array([entry is None for entry in lists], pa.bool_())
@@ -290,7 +296,7 @@ def _array_items(text: str) -> list[str | None]:
     if text == "{}":
         return []
     if text[0] != "{" or text[1] == "{":
-        raise Refused("is an array of several dimensions or with bounds of its own")
+        raise Refused(_OTHER_DIMENSIONS)
     inner = text[1:-1]
     if '"' not in inner:
         return [None if item == "NULL" else item for item in inner.split(",")]
@@ -298,6 +304,26 @@ def _array_items(text: str) -> list[str | None]:
         (None if bare == "NULL" else bare) if bare else _ESCAPED.sub(r"\1", quoted)
         for quoted, bare in _ARRAY_ITEM.findall(inner)
     ]
+
+
+def _inner_arrays(text: str) -> list[str]:
+    """Return the texts of the arrays that an array of several dimensions holds."""
+    if text == "{}":
+        return []
+    found = []
+    depth = start = 0
+    for mark in _ARRAY_MARK.finditer(text):
+        if mark[0] == "{":
+            depth += 1
+            if depth == _INNER:
+                start = mark.start()
+        elif mark[0] == "}":
+            if depth == _INNER:
+                found.append(text[start : mark.end()])
+            depth -= 1
+    if text[0] != "{" or not found:
+        raise Refused(_OTHER_DIMENSIONS)
+    return found
 
 
 _PARSERS: Final[tuple[tuple[Predicate, Parser], ...]] = (

@@ -204,7 +204,8 @@ CASES = (
         "integer[]",
         (Value("{-2147483648,NULL,2147483647}", [-(2**31), None, 2**31 - 1]), Value("{}", [])),
         refused=("{{1,2},{3,4}}", "[0:1]={1,2}"),
-        note="A value of several dimensions, or of another lower bound than 1, is refused",
+        note="A value of several dimensions is refused unless `columns:` says `list<list<int32>>`; so is another lower"
+        " bound than 1",
     ),
     TypeCase("bigint[]", (Value("{-9223372036854775808}", [-(2**63)]),)),
     TypeCase("real[]", (Value("{0.1,NaN}", [float32(0.1), math.nan]),)),

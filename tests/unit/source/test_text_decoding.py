@@ -32,6 +32,24 @@ def test_arrays_of_any_text_come_back(rows):
     assert text.parse(column, pa.list_(pa.string())).to_pylist() == rows
 
 
+@given(
+    st.integers(1, 3).flatmap(
+        lambda width: st.lists(
+            st.none() | st.lists(st.lists(st.none() | st.text('a"\\{}, '), min_size=width, max_size=width))
+        )
+    )
+)
+def test_arrays_of_two_dimensions_come_back(rows):
+    column = [None if row is None else "{" + ",".join(map(postgres_array, row)) + "}" for row in rows]
+    assert text.parse(column, pa.list_(pa.list_(pa.string()))).to_pylist() == rows
+
+
+@pytest.mark.parametrize("value", ["{1}", "{{{1}}}", "[0:0][1:1]={{1}}", '{"{1}"}'])
+def test_arrays_of_other_dimensions_are_refused(value):
+    with pytest.raises(text.Refused, match="other dimensions"):
+        text.parse(["{{1}}", value], pa.list_(pa.list_(pa.int32())))
+
+
 @pytest.mark.parametrize(
     "target",
     [pa.decimal128(38, 0), pa.decimal128(38, 9), pa.decimal128(38, 38), pa.decimal128(5, 2), pa.decimal256(76, 38)],
