@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fuzz import mysql
+from rivet_mysql.fields import Kind
 
 CORPUS = sorted(path for path in Path(__file__).with_name("corpus").iterdir())
 
@@ -20,3 +21,8 @@ def test_kept_inputs_give_one_result_however_they_are_cut(first):
             mysql.check(path.read_bytes(), thorough=True)
         except AssertionError as error:
             raise AssertionError(path.name) from error
+
+
+def test_kept_inputs_have_columns_of_every_kind():
+    """A new kind needs a place in ``fuzz/mysql.py`` and values in ``fuzz/seeds.py``."""
+    assert {field.kind for path in CORPUS for field in mysql.case_of(path.read_bytes()).fields} == set(Kind)
