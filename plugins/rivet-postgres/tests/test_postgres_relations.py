@@ -94,6 +94,21 @@ def test_a_split_gives_every_row_once(database, name, n):
         assert rows_of(read(open_builtin, database.url, Query(piece.text, table=piece.table))) == rows_of(found)
 
 
+def test_the_estimate_is_that_of_all_relations(database):
+    database.execute(
+        "CREATE TABLE counted (id integer) PARTITION BY LIST (id)",
+        "CREATE TABLE counted1 PARTITION OF counted FOR VALUES IN (1)",
+        "CREATE TABLE counted2 PARTITION OF counted FOR VALUES IN (2)",
+        "INSERT INTO counted SELECT 1 + i % 2 FROM generate_series(1, 50) i",
+        "ANALYZE counted1",
+    )
+    with closing(open_native(database.url)) as source:
+        query = source.table_query("counted")
+        assert source.approximate_rows(query) is None
+        database.execute("ANALYZE counted2")
+        assert source.approximate_rows(query) == 50
+
+
 def test_all_partitions_are_read_at_one_state(database):
     database.execute("CREATE TABLE p (id integer, state integer) PARTITION BY RANGE (id)")
     for part in range(4):

@@ -97,6 +97,15 @@ JOIN pg_catalog.pg_type t ON t.oid = items.item AND t.typtype <> 'd'
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 ORDER BY position
 """
+_ESTIMATE: Final = """
+WITH RECURSIVE tree (oid) AS (
+  SELECT CAST(pg_catalog.to_regclass(:name) AS oid)
+  UNION
+  SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid
+)
+SELECT CAST(sum(c.reltuples) AS bigint) FROM tree JOIN pg_catalog.pg_class c USING (oid)
+WHERE c.relkind IN ('r', 'm', 'f') HAVING min(c.reltuples) >= 0
+"""
 _NOT_NULL: Final = """
 SELECT attname FROM pg_catalog.pg_attribute
 WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attnotnull
@@ -260,13 +269,9 @@ class Postgres(Backend):
         return text.decoder(column.type, target) if text.convertible(column.type, target) else None
 
     def approximate_rows(self, table: TableName) -> int | None:
-        """Return the planner's estimate, as of the last ANALYZE."""
-        rows = self.fetch_all(
-            "SELECT reltuples::bigint FROM pg_catalog.pg_class"
-            " WHERE oid = to_regclass(:name) AND relkind IN ('r', 'm')",
-            {"name": self.quoted(table)},
-        )
-        return int(rows[0][0]) if rows and rows[0][0] >= 0 else None
+        """Return the planner's estimate, as of the last ANALYZE of the table and all that inherits from it."""
+        rows = self.fetch_all(_ESTIMATE, {"name": self.quoted(table)})
+        return int(rows[0][0]) if rows else None
 
     def server_checks(self, connection: sqlalchemy.Connection) -> Iterator[Check]:
         """Report version, TLS, clock and read-only."""

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from rivet_postgres import source
+from rivet_postgres import pages, source
 from rivet_postgres.libpq import NotNative
 from servers.pgbouncer import Pool, pgbouncer
 from servers.postgres import Postgres
@@ -42,4 +42,5 @@ def reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(source, "require_native", refuse)
     elif find_spec("rivet_postgres._decoder") is None:
         missing("the native decoder of rivet-postgres is not built")
+    monkeypatch.setattr(pages, "_MIN_PIECE_PAGES", 1)  # so that several connections read the table as a whole, too
     return str(request.param)

@@ -63,13 +63,14 @@ def test_settings_that_other_clients_left_change_no_value(pool: Pool, reading: s
 @pytest.mark.parametrize(
     "fields",
     [
-        {"mode": "full"},
+        {"mode": "full", "parallel": 1},
+        {"mode": "full", "parallel": 2},
         {"mode": "full", "query": "WITH a AS (SELECT * FROM t) SELECT * FROM a WHERE id > 0"},
         {"mode": "chunked", "chunk_size": 50, "parallel": 2},
         {"mode": "chunked", "chunk_column": "id", "chunk_size": 50, "parallel": 2, "consistency": "snapshot"},
         {"mode": "incremental", "cursor_column": "at", "key": "id"},
     ],
-    ids=["full", "query", "chunked", "snapshot", "incremental"],
+    ids=["full", "pieces", "query", "chunked", "snapshot", "incremental"],
 )
 def test_a_run_leaves_the_pool_as_it_was(pool: Pool, reading: str, tmp_path: Path, fields: dict[str, Any]) -> None:
     exports = Exports(tmp_path, pool)
