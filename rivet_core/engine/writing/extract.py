@@ -15,6 +15,7 @@ from rivet_core.contract import keys
 from rivet_core.engine import tries
 from rivet_core.engine.counters import Counters
 from rivet_core.engine.store import commit_writer
+from rivet_core.engine.writing.conveyor import Conveyor
 from rivet_core.engine.writing.upload import HashingSink, buffered
 from rivet_core.state import PartRow
 
@@ -216,7 +217,11 @@ class _ChunkWriter:
 
 
 class _OpenPart:
-    """One part while it is written: encoder -> buffer -> hashing sink -> object writer."""
+    """One part while it is written: encoder -> buffer -> hashing sink -> object writer.
+
+    Reading, encoding and uploading are threads of their own. Where a part may roll over, the reader has to know its
+    size and encodes itself.
+    """
 
     def __init__(self, writer: _ChunkWriter, *, roll: int) -> None:
         target = writer.target
@@ -237,6 +242,10 @@ class _OpenPart:
                 cast("BinaryIO", self._buffer), target.rows.schema, group_bytes=target.memory.group_bytes
             )
             self._clean_up.append(self._encoder.close)
+            self._ahead: Conveyor[pa.RecordBatch] | None = None
+            if target.max_file_size is None:
+                self._ahead = Conveyor(self._encoder.write, places=target.memory.ahead_batches, name="rivet-encode")
+                self._clean_up.append(self._ahead.cancel)
         except BaseException:
             self.abort()
             raise
@@ -246,11 +255,16 @@ class _OpenPart:
         return limit is not None and self._rows > 0 and self._encoder.size_after(batch) > limit
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self._encoder.write(batch)
+        if self._ahead is None:
+            self._encoder.write(batch)
+        else:
+            self._ahead.put(batch)
         self._rows += batch.num_rows
         self._count_bytes(self._sink.size_bytes, rows=batch.num_rows)
 
     def commit(self) -> PartRow:
+        if self._ahead is not None:
+            self._ahead.finish()
         self._encoder.finish()
         self._buffer.flush()
         digest = self._sink.finish()

@@ -17,6 +17,8 @@ _BATCH_SHARE = 30
 # Two pieces of the smallest size that every object store takes: one in flight, one being filled.
 _MIN_UPLOAD_BYTES = 2 * 5 * (1 << 20)
 _MIN_ROLLING_GROUP_BYTES = 64_000
+# A row group is encoded in less time than it takes to read these.
+_MAX_AHEAD_BATCHES = 8
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class MemoryPlan:
     Attributes:
         batch_bytes: bound of one record batch in Arrow bytes.
         group_bytes: bound of what an encoder holds back (a row group) in Arrow bytes.
+        ahead_batches: how many batches wait for the encoder, at most.
     """
 
     batch_bytes: int
     group_bytes: int
+    ahead_batches: int
 
     @staticmethod
     def upload_bytes(budget: int, workers: int = 1) -> int:
@@ -38,7 +42,10 @@ class MemoryPlan:
 
     @classmethod
     def divide(cls, budget: int, max_file_size: int | None, *, workers: int = 1, writer_bytes: int = 0) -> MemoryPlan:
-        """Divide ``budget`` bytes: for each worker two row groups, the pieces in flight and a batch as Python objects.
+        """Divide ``budget`` bytes.
+
+        Each worker gets two row groups, the batches that wait for the encoder, the pieces in flight and a batch as
+        Python objects.
 
         Args:
             workers: chunks that are exported at the same time.
@@ -47,8 +54,10 @@ class MemoryPlan:
         share = (budget - _BASE_BYTES) // workers
         batch = min(_MAX_BATCH_BYTES, max(_MIN_GROUP_BYTES, share // _BATCH_SHARE))
         free = share - QUEUE_PIECES * BUFFER_BYTES - 10 * batch - writer_bytes
-        group = max(_MIN_GROUP_BYTES, min(_MAX_GROUP_BYTES, free // 2))
+        # Of several workers one reads while another encodes, so that less has to wait.
+        ahead = max(1, min(_MAX_AHEAD_BATCHES, free // (3 * workers) // batch))
+        group = max(_MIN_GROUP_BYTES, min(_MAX_GROUP_BYTES, (free - ahead * batch) // 2))
         if max_file_size is not None:
             # An encoder bounds what it holds back as if nothing could be compressed: the less, the fuller the parts.
             group = max(_MIN_ROLLING_GROUP_BYTES, min(group, max_file_size // 8))
-        return cls(min(batch, group), group)
+        return cls(min(batch, group), group, ahead)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import queue
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from rivet_core.contract.fingerprint import Fingerprint
+from rivet_core.engine.writing.conveyor import Conveyor
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -58,57 +57,26 @@ class HashingSink(Sink):
     """
 
     def __init__(self, writer: ObjectWriter) -> None:
-        super().__init__(self._enqueue)
+        self._conveyor: Conveyor[bytes] = Conveyor(self._store, places=QUEUE_PIECES, name="rivet-upload")
+        super().__init__(self._conveyor.put)
         self.size_bytes = 0
         self._writer = writer
         self._digest = Fingerprint()
-        # `SimpleQueue` works in C: an interrupt in the middle of it leaves no lock behind for which the other thread
-        # would wait for ever, as it may in `Queue`. It has no bound; one token per place in the queue is the bound.
-        self._pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._places: queue.SimpleQueue[None] = queue.SimpleQueue()
-        for _ in range(QUEUE_PIECES):
-            self._places.put(None)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._drain, name="rivet-upload", daemon=True)
-        self._thread.start()
 
     def finish(self) -> str:
         """Wait until everything was written and return the content fingerprint. ``size_bytes`` is final then."""
-        self._stop()
-        self._raise_error()
+        self._conveyor.finish()
         return self._digest.value()
 
     def cancel(self) -> None:
         """Stop the thread; what is queued may or may not have been written. Raises nothing."""
         self.shut()
-        self._stop()
+        self._conveyor.cancel()
 
-    def _enqueue(self, piece: bytes) -> None:
-        """Queue a piece; waits while the queue is full."""
-        self._raise_error()
-        self._places.get()
-        self._pieces.put(piece)
-
-    def _stop(self) -> None:
-        if self._thread.is_alive():
-            self._pieces.put(None)
-            self._thread.join()
-
-    def _raise_error(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def _drain(self) -> None:
-        # After an error the queue is still emptied, or the encoder would wait for a place in it for ever.
-        while (piece := self._pieces.get()) is not None:
-            if self._error is None and not self._shut:
-                try:
-                    self._digest.update(piece)
-                    self._writer.write(piece)
-                    self.size_bytes += len(piece)
-                except BaseException as error:  # noqa: BLE001  it is raised again, in the thread that writes
-                    self._error = error
-            self._places.put(None)
+    def _store(self, piece: bytes) -> None:
+        self._digest.update(piece)
+        self._writer.write(piece)
+        self.size_bytes += len(piece)
 
 
 def buffered(sink: Sink) -> pa.BufferedOutputStream:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from rivet_core.api import StorageFull, Transient
+from rivet_core.builtin.parquet import ParquetEncoder
 from rivet_core.engine.writing.memory import MemoryPlan
+from rivet_core.engine.writing.rows import RowSteps
 from rivet_core.engine.writing.upload import BUFFER_BYTES, QUEUE_PIECES
 from rivet_local.objects import LocalWriter
 from unit.engine.shop import Shop
@@ -26,13 +30,43 @@ def test_memory_is_divided_within_the_budget(
     plan = MemoryPlan.divide(budget, max_file_size, workers=workers, writer_bytes=writer_bytes)
     assert 0 < plan.batch_bytes <= plan.group_bytes <= 64_000_000
     # The least that works is not less for a budget below what the interpreter alone takes.
-    one = 2 * plan.group_bytes + QUEUE_PIECES * BUFFER_BYTES + writer_bytes
+    one = 2 * plan.group_bytes + plan.ahead_batches * plan.batch_bytes + QUEUE_PIECES * BUFFER_BYTES + writer_bytes
     assert plan.group_bytes <= 1_000_000 or workers * one < budget
 
 
 def test_the_default_budget_gives_groups_worth_compressing() -> None:
-    assert MemoryPlan.divide(256_000_000, None).group_bytes > 40_000_000
+    assert MemoryPlan.divide(256_000_000, None).group_bytes > 30_000_000
     assert MemoryPlan.divide(256_000_000, 8_000_000).group_bytes == 1_000_000
+
+
+def test_rows_are_read_while_earlier_ones_are_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder holds its first batch until the second one was read: whoever encodes where it reads waits in vain."""
+    read = threading.Event()
+    apply, write = RowSteps.apply, ParquetEncoder.write
+    batches: list[pa.RecordBatch] = []
+    encoded_early: list[bool] = []
+
+    def watch(self: RowSteps, batch: pa.RecordBatch) -> pa.RecordBatch:
+        batches.append(batch)
+        if len(batches) == 2:
+            read.set()
+        return apply(self, batch)
+
+    def wait(self: ParquetEncoder, batch: pa.RecordBatch) -> None:
+        encoded_early.append(read.wait(30))
+        write(self, batch)
+
+    monkeypatch.setattr(RowSteps, "apply", watch)
+    monkeypatch.setattr(ParquetEncoder, "write", wait)
+    shop = Shop(tmp_path)
+    shop.source(
+        "WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 400000)"
+        " INSERT INTO orders (id) SELECT i FROM n"
+    )
+    shop.configure("{name: orders, query: 'SELECT id FROM orders', destination: {type: local, path: out}}")
+    assert shop.run().error is None
+    assert len(batches) > 1
+    assert all(encoded_early)
 
 
 def first_calls(method: Any, count: int, instead: Callable[[LocalWriter], object]) -> Any:
