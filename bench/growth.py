@@ -13,6 +13,10 @@ from bench.result import Result
 
 _HEIGHT, _LEFT, _TOP, _BOTTOM, _GAP = 210, 52, 56, 34, 64
 _PANEL = (WIDTH - 2 * _LEFT - _GAP) // 2
+_STYLE = """<style>
+.line { fill: none; stroke: #3f51b5; stroke-width: 2 }
+@media (prefers-color-scheme: dark) { .line { stroke: #8c9eff } }
+</style>"""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def table(result: Result) -> str:
 
 def charts(result: Result) -> str:
     """Return the series as one SVG: time beside the straight line at the left, memory at the right."""
-    body: list[str] = []
+    body = [_STYLE]
     for place, series in enumerate(result["series"]):
         found, top = points(result, series), place * _HEIGHT
         times, what = [point.seconds for point in found], series["what"]
@@ -99,7 +103,7 @@ def _panel(
     if lines:
         line = [(across(point.size), up(value)) for point, value in zip(found, lines, strict=True)]
         body.append(f'<path class="axis" stroke-dasharray="5 4" d="{_path(line)}"/>')
-    body.append(f'<path style="fill:none;stroke:#3f51b5;stroke-width:2" d="{_path(spots)}"/>')
+    body.append(f'<path class="line" d="{_path(spots)}"/>')
     for point, value, (x, y) in zip(found, values, spots, strict=True):
         body += [
             f'<circle class="own" cx="{x:.1f}" cy="{y:.1f}" r="4"/>',
