@@ -79,7 +79,7 @@ def _keep(name: str, case: Case, race: Race, directory: Path) -> None:
     """Print the result and keep it in place of the case's earlier one."""
     now = datetime.now(UTC)
     result = document(name, now, case, race)
-    print(indent(text_of(result), "  "))
+    print(indent(text_of(result), "  "), flush=True)
     stem = f"{name}-{now:%Y%m%dT%H%M%SZ}"
     directory.mkdir(parents=True, exist_ok=True)
     for earlier in directory.glob(f"{name}-[0-9]*T[0-9]*Z.*"):

@@ -75,9 +75,10 @@ def client_program(name: str) -> str:
 
 
 def said_by(command: list[str]) -> str:
-    """Return the first line that a program writes, such as its version."""
+    """Return what a program says of its version, in short: its first line up to a comma, without its directory."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return next(iter(done.stdout.splitlines()), "version unknown").strip()
+    line = next(iter(done.stdout.splitlines()), "version unknown")
+    return line.split(",")[0].removeprefix(f"{Path(command[0]).parent}/").strip()
 
 
 def _make(target: Path) -> None:

@@ -153,7 +153,7 @@ _SCRIPTED = {
     ),
     "dlt pyarrow": _scripted("pyarrow backend, filesystem, zstd at its level", "dlt", "dlt_export.py", "pyarrow"),
     "ingestr": _scripted("one stream, its own codec", "ingestr", "ingestr_export.py"),
-    "sling": _scripted("one stream, zstd at its level", "sling", "sling_export.py"),
+    "sling": _scripted("one stream, files of 50,000 rows, zstd at its level", "sling", "sling_export.py"),
     "original full": _original("full"),
     "original chunked": _original("chunked"),
 }

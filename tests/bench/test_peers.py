@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from bench.environments import PEERS, Environment, PeerMissing, client_program
+from bench.environments import PEERS, Environment, PeerMissing, client_program, said_by
 from bench.tables import LINEITEM, LINEITEM_ROWS, WIDE, Engine, Table
 from servers.database import DatabaseServer
 
@@ -25,6 +25,13 @@ def test_a_peer_is_described_by_what_is_pinned_first():
 def test_a_client_that_is_not_installed_is_named():
     with pytest.raises(PeerMissing, match="no-such-client is not installed"):
         client_program("no-such-client")
+
+
+def test_a_version_is_short(tmp_path):
+    program = tmp_path / "client"
+    program.write_text("#!/bin/sh\necho $0 Ver 15.1, for Linux\necho more\n")
+    program.chmod(0o755)
+    assert said_by([str(program)]) == "client Ver 15.1"
 
 
 @TABLES
