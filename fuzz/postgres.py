@@ -33,6 +33,7 @@ WITH_TRAILER: Final = 2
 TWICE: Final = 4
 TLS: Final = 8
 LOSES: Final = 16
+HESITANT: Final = 64  # libpq has to be asked again and again
 FRAMED: Final = 32  # what frames fields and rows is made, see _framed
 
 _ARROW: Final[dict[Kind, pa.DataType]] = {
@@ -251,7 +252,8 @@ class _Libpq:
         self._parts = [part for part in parts if part]
         self._options = options
         self._left: list[bytes] = []
-        self._asked = False
+        self._hesitation = 3 if options & HESITANT else 1
+        self._asked = 0
         # libpq's own signatures.
         self._get_copy_data = ctypes.CFUNCTYPE(
             ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int
@@ -274,8 +276,8 @@ class _Libpq:
         )
 
     def _next(self, _connection: int | None, buffer: Any, _asynchronous: int) -> int:
-        self._asked = not self._asked
-        if self._asked:
+        self._asked += 1
+        if self._asked % (self._hesitation + 1):
             return 0  # nothing yet
         if not self._left:
             return -1
