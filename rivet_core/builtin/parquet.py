@@ -146,7 +146,7 @@ class ParquetEncoder(Encoder):
     def _flush(self) -> None:
         if not self._pending:
             return
-        table = pa.Table.from_batches(self._pending, self._schema)
+        table = _with_one_dictionary(pa.Table.from_batches(self._pending, self._schema))
         self._footer_bytes += self._bound.footer_bytes()
         self._bound.clear()
         self._pending, self._pending_bytes = [], 0
@@ -286,6 +286,14 @@ def _refusal(schema: pa.Schema) -> FormatError:
         f"Parquet has no lossless form for {columns}",
         hint=f"override the type in the export's configuration:\ncolumns:{block}",
     )
+
+
+def _with_one_dictionary(table: pa.Table) -> pa.Table:
+    """Return the table with one dictionary for each column; the writer gives them up at a column's second one."""
+    try:
+        return table.unify_dictionaries()
+    except pa.ArrowException:  # more values than the indices can count, or of a type that Arrow does not compare
+        return table
 
 
 def _repetitive_columns(table: pa.Table) -> list[str]:

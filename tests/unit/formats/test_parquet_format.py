@@ -116,6 +116,27 @@ def test_dictionaries_only_where_values_repeat(encode: Any) -> None:
     assert dictionary == {"id": False, "mode": True, "quantity": True, "list.x.list.element": True}
 
 
+def test_batches_with_a_dictionary_each_become_one_dictionary(encode: Any) -> None:
+    labels = [f"a label of some length {number}" for number in range(4)]
+    values = [pa.array([labels[(row * row + turn) % 4] for row in range(5000)]) for turn in range(4)]
+    plain = [pa.record_batch([array], names=["x"]) for array in values]
+    dictionaries = [pa.record_batch([array.dictionary_encode()], names=["x"]) for array in values]
+    assert len({batch.column(0).dictionary[0].as_py() for batch in dictionaries}) > 1
+    data = encode(PARQUET, dictionaries[0].schema, dictionaries, group_bytes=1 << 24)
+    assert len(data) < 1.2 * len(encode(PARQUET, plain[0].schema, plain, group_bytes=1 << 24))
+    assert read_back(data)["x"].to_pylist() == [value for array in values for value in array.to_pylist()]
+
+
+def test_more_values_than_a_dictionary_s_indices_can_count(encode: Any) -> None:
+    small = pa.dictionary(pa.int8(), pa.string())
+    batches = [
+        pa.record_batch([pa.array([f"{turn} {number}" for number in range(100)]).cast(small)], names=["x"])
+        for turn in range(3)
+    ]
+    data = encode(PARQUET, batches[0].schema, batches, group_bytes=1 << 24)
+    assert pq.read_metadata(io.BytesIO(data)).num_rows == 300
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32), st.sampled_from(["none", "zstd"]), st.integers(1, 3000))
 def test_size_after_holds_for_noise(seed: int, codec: str, rows: int) -> None:
