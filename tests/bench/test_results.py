@@ -3,8 +3,9 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 from bench.case import Case, Goal
+from bench.cases import CASES
 from bench.measure import Contender, Race, Sample
-from bench.page import charts, page
+from bench.page import SECTIONS, charts, page
 from bench.report import chart, markdown, text_of
 from bench.result import Result, document, newest
 from bench.verdict import Verdict
@@ -101,3 +102,7 @@ def test_the_page_shows_the_cases_that_have_a_result_with_server_machine_goals_a
     assert text.count("**missed**") == 1
     assert "![Wall times of peers-postgres](benchmarks/peers-postgres.svg)" in text
     assert list(charts(results)) == ["peers-postgres"]
+
+
+def test_every_case_that_the_page_shows_can_be_run():
+    assert {case for section in SECTIONS for case in section.cases} <= set(CASES)
