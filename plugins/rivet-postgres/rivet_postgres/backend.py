@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import IsolationLevel
 
 from rivet_core.builtin.sqlalchemy.postgres import Postgres
-from rivet_core.builtin.sqlalchemy.postgres_session import drop, settle
+from rivet_core.builtin.sqlalchemy.postgres_session import drop, end, settle
 from rivet_core.builtin.sqlalchemy.postgres_snapshot import adopt
 from rivet_postgres.pages import Relation
 from rivet_postgres.statements import select_range, with_literals
@@ -74,12 +74,13 @@ class NativePostgres(Postgres):
 
     @contextmanager
     def open(self, query: Query, snapshot: Snapshot | None) -> Iterator[Opened]:
-        """Open a transaction of one view of the data and describe the query there; it is dropped with the block."""
+        """Open a transaction of one view of the data and describe the query there; it ends with the block."""
         statement, params = self.statement(query)
         statement = f"\n{statement}"
         with self.failures():
-            connection = self.connect()
+            connection = self.parking.take()
         cursor = connection.cursor(_CURSOR, scrollable=False)
+        leave = drop
         try:
             with self.failures(statement if params is None else ""):
                 connection.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -91,9 +92,11 @@ class NativePostgres(Postgres):
                 columns = self._columns(connection, cursor.pgresult, query.table)
                 literal = with_literals(connection, statement.strip(), params)  # type: ignore[arg-type]
             yield Opened(connection, columns, literal)
+            leave = end
         finally:
-            drop(connection)
+            leave(connection)
             cursor.close()
+            self.parking.park(connection)
 
     def fetched(self, opened: Opened, clock: Clock) -> Generator[Row]:
         """Return the rows of the opened query, fetched in short statements that the clock times."""

@@ -56,7 +56,7 @@ class NativeSource(SqlalchemySource):
 
     @contextmanager
     def read(self, query: Query, *, batch_bytes: int, snapshot: Snapshot | None = None) -> Iterator[ArrowBatches]:
-        """Copy the rows. The connection is the stream's own and goes with it.
+        """Copy the rows. The connection is the stream's own meanwhile; left early or after an error it goes with it.
 
         A table, with its partitions and heirs, is read in many short statements, any other query in one; where the
         server bounds the time of a statement, such a query is fetched from a cursor, as the built-in source does.

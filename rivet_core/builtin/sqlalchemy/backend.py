@@ -72,6 +72,9 @@ class Backend(ABC):
         event.listen(engine, "connect", self._on_connect)
         event.listen(engine, "begin", self._on_begin)
 
+    def close(self) -> None:
+        """Close the connections that are kept between two reads."""
+
     def _on_connect(self, connection: Any, record: object) -> None:
         self.prepare(connection)
 
@@ -86,7 +89,7 @@ class Backend(ABC):
 
     @abstractmethod
     def run(self, query: Query, snapshot: Snapshot | None = None) -> AbstractContextManager[Result]:
-        """Run the query on a connection of its own, which is dropped when the block is left, or on one of the view's.
+        """Run the query on a connection that nobody else has meanwhile, and which does not outlive an error.
 
         Args:
             snapshot: what ``snapshot`` has opened.

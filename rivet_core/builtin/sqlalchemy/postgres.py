@@ -26,7 +26,8 @@ from rivet_core.builtin.sqlalchemy.backend import Backend, Result, silence
 from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import MAX_DECIMAL_DIGITS, ResultColumn
 from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
-from rivet_core.builtin.sqlalchemy.postgres_session import drop, settle
+from rivet_core.builtin.sqlalchemy.postgres_parking import Parking
+from rivet_core.builtin.sqlalchemy.postgres_session import drop, end, settle
 from rivet_core.builtin.sqlalchemy.postgres_snapshot import adopt, export
 
 if TYPE_CHECKING:
@@ -128,6 +129,14 @@ class Postgres(Backend):
 
     name: ClassVar[str] = "postgres"
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.parking = Parking(self)
+
+    def close(self) -> None:
+        """Close the connections that no read has at the moment."""
+        self.parking.clear()
+
     def prepare(self, connection: Any) -> None:
         """Set what psycopg does: read-only transactions, and no prepared statements, which a pooler would not keep."""
         connection.wait = partial(_wait, connection.wait, self.read_timeout)
@@ -145,10 +154,11 @@ class Postgres(Backend):
         # On lines of its own, so that a position in it can be told.
         statement = f"\n{statement}"
         with self.failures():
-            connection = self.connect()
+            connection = self.parking.take()
         cursor = connection.cursor(_CURSOR, scrollable=False)
         clock = Clock()
         rows = self._fetch(connection, clock)
+        leave = drop
         try:
             with self.failures(statement if params is None else ""):
                 if snapshot is not None:
@@ -160,10 +170,12 @@ class Postgres(Backend):
                 columns = self._columns(connection, cursor.pgresult, query.table)
                 self.take_bytes(connection)
             yield Result(columns, rows, clock)
+            leave = end
         finally:
-            drop(connection)
+            leave(connection)
             rows.close()
             cursor.close()
+            self.parking.park(connection)
 
     @contextmanager
     def snapshot(self, query: Query, workers: int) -> Iterator[Snapshot]:
@@ -211,7 +223,7 @@ class Postgres(Backend):
     def _fetch(self, connection: Any, clock: Clock) -> Generator[Row]:
         """Yield the rows of the cursor; where the server ends the connection, the error says why."""
         farewell: list[str] = []
-        connection.add_notice_handler(lambda notice: farewell.append(notice.sqlstate))
+        connection.add_notice_handler(listen := lambda notice: farewell.append(notice.sqlstate))
         try:
             yield from self._fetch_all(connection, clock)
         except self.driver.OperationalError as error:
@@ -220,6 +232,8 @@ class Postgres(Backend):
             if known is None:
                 raise
             raise known from None
+        finally:
+            connection.remove_notice_handler(listen)
 
     def _fetch_all(self, connection: Any, clock: Clock) -> Iterator[Row]:
         """Yield the rows of the cursor, FETCH by FETCH.

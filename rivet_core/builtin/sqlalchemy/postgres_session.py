@@ -60,3 +60,12 @@ def drop(connection: Any) -> None:
             case "INTRANS" | "INERROR":
                 connection.rollback()
     connection.close()
+
+
+def end(connection: Any) -> None:
+    """End the transaction of a reader that has read what it wants; drop the connection where that is not possible."""
+    with suppress(Exception):
+        if connection.info.transaction_status.name == "INTRANS":
+            connection.rollback()
+    if connection.info.transaction_status.name != "IDLE":
+        drop(connection)

@@ -79,7 +79,7 @@ class SqlalchemySource(Source):
 
     @contextmanager
     def read(self, query: Query, *, batch_bytes: int, snapshot: Snapshot | None = None) -> Iterator[ArrowBatches]:
-        """Stream the rows; the connection is the stream's own and goes with it."""
+        """Stream the rows; the connection is the stream's own meanwhile, and goes with one that ends early."""
         with self._backend.run(query, snapshot) as result:
             resolved = readers(result.columns, self._options, self._backend.decoder)
             yield ArrowBatches(
@@ -108,6 +108,11 @@ class SqlalchemySource(Source):
             return self._backend.approximate_rows(query.table)
         except RivetError:
             return None  # progress without a total is no reason to fail
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._backend.close()
+        super().close()
 
     def check(self) -> Iterator[Check]:
         """Connect, and report what answers."""

@@ -112,6 +112,7 @@ def test_a_server_that_is_away_for_a_while(bank: Bank, monkeypatch: pytest.Monke
             if connect is None:
                 connect = self._backend.connect
                 self._backend.connect = lambda: away(self)
+                self._backend.close()  # what planning has left
             return READ(self, *args, **kwargs)
 
         def away(source: SqlalchemySource) -> Any:

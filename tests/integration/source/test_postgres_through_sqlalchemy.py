@@ -240,3 +240,49 @@ def test_doctor_reports_the_server(database):
 def test_metadata_queries_share_the_engine(database):
     with opened(database.url) as source, source.engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*), max(id) FROM items").one() == (50_000, 50_000)
+
+
+def backend_of(source, *, text="SELECT pg_backend_pid() AS pid", snapshot=None):
+    """Return the server's process that a read was served by."""
+    with source.read(Query(text), batch_bytes=1000, snapshot=snapshot) as stream:
+        return pa.Table.from_batches(stream, stream.schema)["pid"][0].as_py()
+
+
+def wait_until_gone(database, pid):
+    with database.connect() as connection, connection.cursor() as cursor:
+        deadline = time.monotonic() + 60
+        while cursor.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_reads_one_after_the_other_share_a_connection_and_nothing_else(database):
+    with opened(database.url) as source:
+        first = backend_of(source, text="SELECT pg_backend_pid() AS pid, set_config('rivet.trace', 'left', false)")
+        text = "SELECT pg_backend_pid() AS pid WHERE coalesce(current_setting('rivet.trace', true), '') = ''"
+        assert backend_of(source, text=text) == first
+        with source.snapshot(Query("SELECT 1 AS one"), 1) as view:
+            assert backend_of(source, snapshot=view) == first
+        isolation = "SELECT pg_backend_pid() AS pid, current_setting('transaction_isolation') AS isolation"
+        assert backend_of(source, text=isolation) == first
+    wait_until_gone(database, first)
+
+
+def test_a_connection_is_not_used_again_after_an_error_or_when_it_was_left_early(database):
+    with opened(database.url, columns={"n": pa.int16()}) as source:
+        query = Query("SELECT pg_backend_pid() AS pid, i AS n FROM generate_series(1, 100000) i")
+        batches = []
+        with source.read(query, batch_bytes=1000) as stream, pytest.raises(ValueRefused):
+            batches.extend(stream)
+        wait_until_gone(database, batches[0]["pid"][0].as_py())
+        with source.read(query, batch_bytes=1000) as stream:
+            second = next(iter(stream))["pid"][0].as_py()
+        wait_until_gone(database, second)
+
+
+def test_a_connection_that_the_server_ends_between_two_reads_is_replaced(database):
+    with opened(database.url) as source:
+        first = backend_of(source)
+        database.execute(f"SELECT pg_terminate_backend({first})")
+        wait_until_gone(database, first)
+        assert backend_of(source) != first
