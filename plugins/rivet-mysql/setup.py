@@ -13,7 +13,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 WANTED = os.environ.get("RIVET_MYSQL_EXTENSION", "")
-FLAGS = os.environ.get("RIVET_MYSQL_CFLAGS", "-O3").split()
+FLAGS = os.environ.get("RIVET_MYSQL_CFLAGS", "" if os.name == "nt" else "-O3").split()
 # Nothing is built inside the checkout, so several builds at once do not disturb each other.
 WORK = Path(tempfile.mkdtemp(prefix="build-rivet-mysql-"))
 (WORK / "info").mkdir()

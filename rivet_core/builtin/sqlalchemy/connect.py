@@ -108,11 +108,14 @@ def open_engine(address: Address) -> sqlalchemy.Engine:
             f"no SQLAlchemy dialect named {address.url.drivername} is installed",
             hint="install the package that provides it, or correct the URL",
         ) from None
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         extra = _EXTRAS.get(dialect)
+        missing = isinstance(error, ModuleNotFoundError)
         raise DriverMissing(
-            f"the driver of {dialect} is not installed ({error.name})",
-            hint=f"pip install 'rivet-core[{extra}]'" if extra else f"pip install {error.name}",
+            f"the driver of {dialect} is not installed ({error.name})"
+            if missing
+            else f"the driver of {dialect} cannot be loaded, for it misses a library of its own",
+            hint=f"pip install 'rivet-core[{extra}]'" if extra else f"pip install {error.name or dialect}",
         ) from None
     except ArgumentError:
         raise ConfigError("SQLAlchemy refuses the database URL", hint="check its parameters") from None
