@@ -23,7 +23,8 @@ from rivet_postgres.source import open_source
 try:
     config = PostgresConfig(url=sys.stdin.read())
     with closing(open_source(config, SourceContext(Path("/")))) as source:
-        with source.read(Query("SELECT n, n::text AS t FROM generate_series(1, 1000) AS n"), batch_bytes=1000) as stream:
+        query = Query("SELECT n, n::text AS t FROM generate_series(1, 1000) AS n")
+        with source.read(query, batch_bytes=1000) as stream:
             rows = [row for batch in stream for row in batch.to_pylist()]
         assert [int(row["t"]) for row in rows] == [row["n"] for row in rows] == list(range(1, 1001))
         print(sys.modules["psycopg"].pq.__impl__, type(source).__name__, len(rows))

@@ -16,6 +16,18 @@ PLUGINS = {path.parent.name: path.parent for path in sorted(ROOT.glob("plugins/*
 PROJECTS = {"rivet-core": ROOT, **PLUGINS}
 
 
+DECODE = """
+from rivet_mysql._decoder import Decoder as Mysql
+from rivet_mysql.fields import Field, Kind
+from rivet_postgres._decoder import Decoder as Postgres
+
+decoder = Mysql([Field(Kind.INTEGER, 4)], batch_bytes=1000)
+decoder.feed(b"\\x02\\x00\\x00\\x00\\x017" + b"\\x05\\x00\\x00\\x01\\xfe\\x00\\x00\\x02\\x00")
+rows, [(_, _, data)] = decoder.take()
+assert (rows, bytes(data)) == (1, b"\\x07\\x00\\x00\\x00"), Postgres
+"""
+
+
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return build_wheels(tmp_path_factory.mktemp("wheels"), *PROJECTS.values())
@@ -56,3 +68,4 @@ def test_the_checkout_installs_in_any_order_and_works(tmp_path: Path, order: lis
         check=True,
     )
     assert where.stdout.count(str(environment.packages)) == len(PROJECTS)
+    subprocess.run([environment.python, "-c", DECODE], env=environment.variables, cwd=tmp_path, check=True)
