@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Final, Literal
 
@@ -32,6 +32,8 @@ _READ_BATCH_ROWS: Final = 1 << 16
 #: A column gets a dictionary if at most one in six of the first values is distinct.
 _SAMPLE_ROWS: Final = 1 << 14
 _SAMPLE_ROWS_PER_VALUE: Final = 6
+#: A decimal of more digits is an array of bytes in the file.
+_INTEGER_DIGITS: Final = 18
 
 
 class ParquetConfig(BaseModel):
@@ -44,6 +46,11 @@ class ParquetConfig(BaseModel):
     )
     compression_level: int | None = Field(
         default=None, description="Level of `zstd` (1 to 22, default 1) or `gzip` (1 to 9, default 6)."
+    )
+    integers: Literal["plain", "delta"] = Field(
+        default="plain",
+        description="How whole numbers, decimals of up to 18 digits, dates and times are encoded that have too many "
+        "values for a dictionary. `delta` (DELTA_BINARY_PACKED) is smaller and faster; some readers cannot read it.",
     )
 
     @model_validator(mode="after")
@@ -71,13 +78,15 @@ class ParquetFormat(Format):
             "store_decimal_as_integer": True,
             "write_page_checksum": True,
         }
+        self._delta = config.integers == "delta"
 
     def encoder(self, sink: BinaryIO, schema: pa.Schema, *, group_bytes: int) -> ParquetEncoder:
         """Open an encoder whose row groups hold at most ``group_bytes`` of Arrow data (or one row)."""
         empty = _lossless_empty_file(schema)
         if empty is None:
             raise _refusal(schema)
-        return ParquetEncoder(sink, schema, empty.size, group_bytes=group_bytes, options=self._options)
+        deltas = [field.name for field in schema if self._delta and _is_integer(field.type)]
+        return ParquetEncoder(sink, schema, empty.size, group_bytes=group_bytes, options=self._options, deltas=deltas)
 
     def decoder(self, source: BinaryIO, schema: pa.Schema | None = None) -> ParquetDecoder:
         """Open a decoder; the file's own schema counts, ``schema`` is not needed."""
@@ -92,16 +101,25 @@ class ParquetEncoder(Encoder):
         empty_bytes: size of a file with this schema and no rows.
         group_bytes: bound of what is held back, in bytes of Arrow data.
         options: arguments of ``pyarrow.parquet.ParquetWriter``.
+        deltas: columns that hold differences of their values, unless they get a dictionary.
     """
 
     def __init__(
-        self, sink: BinaryIO, schema: pa.Schema, empty_bytes: int, *, group_bytes: int, options: Mapping[str, Any]
+        self,
+        sink: BinaryIO,
+        schema: pa.Schema,
+        empty_bytes: int,
+        *,
+        group_bytes: int,
+        options: Mapping[str, Any],
+        deltas: Sequence[str] = (),
     ) -> None:
         self._gate = _Gate(sink)
         self._out = pa.BufferedOutputStream(pa.PythonFile(self._gate, mode="w"), _SINK_BUFFER_BYTES)
         self._schema = schema
         self._group_bytes = group_bytes
         self._options = options
+        self._deltas = deltas
         self._writer: pq.ParquetWriter | None = None
         self._footer_bytes = empty_bytes
         self._pending: list[pa.RecordBatch] = []
@@ -156,7 +174,8 @@ class ParquetEncoder(Encoder):
             self._writer.write_table(table, row_group_size=max(1, table.num_rows))
 
     def _open_writer(self, *, dictionary: list[str]) -> pq.ParquetWriter:
-        options = {**self._options, "use_dictionary": dictionary}
+        encodings = {name: "DELTA_BINARY_PACKED" for name in self._deltas if name not in dictionary}
+        options = {**self._options, "use_dictionary": dictionary, "column_encoding": encodings or None}
         return pq.ParquetWriter(self._out, self._schema, **options)
 
     def _pieces(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -311,6 +330,14 @@ def _repetitive_columns(table: pa.Table) -> list[str]:
         elif pa.types.is_dictionary(storage) or _is_repetitive(column.cast(storage)):
             paths.append(name)
     return paths
+
+
+def _is_integer(data_type: pa.DataType) -> bool:
+    """Whether Parquet keeps the values as integers of 32 or 64 bits."""
+    storage = storage_type(data_type)
+    if pa.types.is_decimal(storage):
+        return bool(storage.precision <= _INTEGER_DIGITS)
+    return pa.types.is_integer(storage) or pa.types.is_temporal(storage)
 
 
 def _leaf_paths(field: pa.Field[Any]) -> list[str]:

@@ -137,9 +137,39 @@ def test_more_values_than_a_dictionary_s_indices_can_count(encode: Any) -> None:
     assert pq.read_metadata(io.BytesIO(data)).num_rows == 300
 
 
+def test_integers_are_differences_where_they_are_to_be(encode: Any) -> None:
+    numbers = [-(2**63), 2**63 - 1, None, 0, *range(20_000)]
+    rows = len(numbers)
+    day = 86_400_000_000
+    columns = {
+        "id": pa.array(numbers, pa.int64()),
+        "unsigned": pa.array([2**64 - 1, *range(1, rows)], pa.uint64()),
+        "amount": pa.array([None, *(Decimal(n) / 100 for n in range(1, rows))], pa.decimal128(15, 2)),
+        "at": pa.array([n * day for n in range(rows)], pa.timestamp("us", "UTC")),
+        "same": pa.array([7] * rows, pa.int64()),
+        "large": pa.array([Decimal(n) for n in range(rows)], pa.decimal128(38, 0)),
+        "real": pa.array([n / 7 for n in range(rows)], pa.float64()),
+        "text": pa.array([str(n) for n in range(rows)]),
+    }
+    batch = pa.RecordBatch.from_pydict(columns)
+    data = {}
+    for kept in ("plain", "delta"):
+        format_ = ParquetFormat(ParquetConfig.model_validate({"integers": kept}))
+        data[kept] = encode(format_, batch.schema, [batch], group_bytes=1 << 24)
+        assert read_back(data[kept]).equals(pa.Table.from_batches([batch]))
+    group = pq.read_metadata(io.BytesIO(data["delta"])).row_group(0)
+    chunks = [group.column(index) for index in range(len(columns))]
+    deltas = [chunk.path_in_schema for chunk in chunks if "DELTA_BINARY_PACKED" in chunk.encodings]
+    assert deltas == ["id", "unsigned", "amount", "at"]
+    assert "DELTA" not in str(pq.read_metadata(io.BytesIO(data["plain"])).row_group(0).to_dict())
+    assert len(data["delta"]) < len(data["plain"])
+
+
 @settings(deadline=None, max_examples=60)
-@given(st.integers(0, 2**32), st.sampled_from(["none", "zstd"]), st.integers(1, 3000))
-def test_size_after_holds_for_noise(seed: int, codec: str, rows: int) -> None:
+@given(
+    st.integers(0, 2**32), st.sampled_from(["none", "zstd"]), st.integers(1, 3000), st.sampled_from(["plain", "delta"])
+)
+def test_size_after_holds_for_noise(seed: int, codec: str, rows: int, integers: str) -> None:
     noise = random.Random(seed)
     columns = [
         pa.array([noise.randrange(-128, 128) for _ in range(rows)], pa.int8()),
@@ -148,12 +178,13 @@ def test_size_after_holds_for_noise(seed: int, codec: str, rows: int) -> None:
         pa.array([[noise.randrange(256)] * noise.randrange(3) for _ in range(rows)], pa.list_(pa.uint8())),
         pa.array([noise.choice([None, True, False]) for _ in range(rows)], pa.bool_()),
         pa.array([noise.choice("ab") * 50 for _ in range(rows)]).dictionary_encode(),
+        pa.array([noise.randrange(-(2**63), 2**63) for _ in range(rows)], pa.int64()),
+        pa.array([noise.randrange(2**32) for _ in range(rows)], pa.uint32()),
     ]
-    batch = pa.RecordBatch.from_arrays(columns, names=list("abcdef"))
+    batch = pa.RecordBatch.from_arrays(columns, names=list("abcdefgh"))
     target = io.BytesIO()
-    encoder = ParquetFormat(ParquetConfig.model_validate({"compression": codec})).encoder(
-        target, batch.schema, group_bytes=30_000
-    )
+    config = ParquetConfig.model_validate({"compression": codec, "integers": integers})
+    encoder = ParquetFormat(config).encoder(target, batch.schema, group_bytes=30_000)
     for _ in range(3):
         promised = encoder.size_after(batch)
         encoder.write(batch)
