@@ -136,6 +136,11 @@ def rotated(contenders: Sequence[Contender], first: int) -> tuple[Contender, ...
     return (*contenders[first:], *contenders[:first])
 
 
+def _as_installed() -> dict[str, str]:
+    """Return the environment, in which Python keeps what it compiles, as installations do, and compiles once."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def measure(contender: Contender) -> Sample:
     """Run one command to its end.
 
@@ -150,7 +155,7 @@ def measure(contender: Contender) -> Sample:
         started = time.perf_counter()
         process = subprocess.Popen(
             contender.command,
-            env=os.environ | contender.environment,
+            env=_as_installed() | contender.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
