@@ -98,6 +98,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: arguments without the program's name; default: those of the process.
     """
     arguments = list(sys.argv[1:] if args is None else args)
+    # Arrow reads it when it is loaded. With its own allocator a third more of the same export stays resident.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     _occupy_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail

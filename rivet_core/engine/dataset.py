@@ -20,7 +20,7 @@ from rivet_core.engine.selecting.modes import select
 from rivet_core.engine.selecting.position import Position
 from rivet_core.engine.selecting.view import cut, open_view
 from rivet_core.engine.writing.extract import PartTarget
-from rivet_core.engine.writing.memory import MemoryPlan, allocate_frugally
+from rivet_core.engine.writing.memory import MemoryPlan
 from rivet_core.engine.writing.recording import StateJournal
 from rivet_core.engine.writing.rows import RowSteps, dataset_columns
 from rivet_core.engine.writing.workers import extract_all
@@ -105,7 +105,6 @@ def export_rows(job: Job) -> Manifest | None:
         The manifest that lists them, or ``None`` if there is nothing new to publish.
     """
     export = job.export
-    allocate_frugally()
     with closing(plan.open_source(job.config, export, job.registry)) as source:
         query, schema = plan.describe_query(source, export, job.params)
         columns = dataset_columns(schema, exported_at=export.exported_at)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from dataclasses import dataclass
-
-import pyarrow as pa
 
 from rivet_core.engine.writing.upload import BUFFER_BYTES, QUEUE_PIECES
 
@@ -23,16 +19,6 @@ _MIN_UPLOAD_BYTES = 2 * 5 * (1 << 20)
 _MIN_ROLLING_GROUP_BYTES = 64_000
 # A row group is encoded in less time than it takes to read these.
 _MAX_AHEAD_BATCHES = 8
-
-
-def allocate_frugally() -> None:
-    """Let Arrow allocate by jemalloc, where it has that: of the same export 205 MB stay resident instead of 270.
-
-    ``ARROW_DEFAULT_MEMORY_POOL`` in the environment is the user's choice, and stays.
-    """
-    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
-        with suppress(NotImplementedError):
-            pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 
 @dataclass(frozen=True)
