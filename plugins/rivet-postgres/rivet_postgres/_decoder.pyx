@@ -82,6 +82,7 @@ cdef enum:
     MAX_NUMERIC_BYTES = 8 + 2 * 0x7FFF
     LIMBS = 9                      # of 32 bits: a number of 76 digits and a group of four more
     FIRST_ROWS = 1024
+    SHORT_BYTES = 16
     MAX_ROWS = 65536
     FIRST_BYTES_PER_VALUE = 24
     WAIT_MILLISECONDS = 100
@@ -106,6 +107,7 @@ for _power in range(1, 20):
 cdef struct Col:
     int kind
     int width            # bytes of a value; 0 for BOOL and for kinds of any length
+    int wire             # bytes of a value in the stream; 0 where they differ, or where none may be so large
     int nullable
     int64_t max_bytes
     int precision
@@ -152,6 +154,7 @@ cdef int _decimal(const uint8_t* p, int32_t length, const Col* col, uint8_t* out
     cdef int16_t groups, weight
     cdef uint16_t sign, group
     cdef int i, e, last, step
+    cdef uint32_t kept, rest
     cdef uint64_t small = 0
     cdef int64_t word
     cdef uint32_t[LIMBS] limbs
@@ -191,9 +194,19 @@ cdef int _decimal(const uint8_t* p, int32_t length, const Col* col, uint8_t* out
                 small = small * 10000 + group
                 last = e
             elif e > -4:
-                if group % POWERS[-e]:
+                # By a constant each: a division by a variable takes longer than all the rest.
+                if e == -1:
+                    kept = group // 10
+                    rest = group - kept * 10
+                elif e == -2:
+                    kept = group // 100
+                    rest = group - kept * 100
+                else:
+                    kept = group // 1000
+                    rest = group - kept * 1000
+                if rest:
                     return REFUSED
-                small = small * POWERS[4 + e] + group // POWERS[-e]
+                small = small * POWERS[4 + e] + kept
                 last = 0
             elif group:
                 return REFUSED
@@ -300,6 +313,8 @@ cdef class Decoder:
                 for limb in range(LIMBS):
                     self.cols[i].bound[limb] = (10**field.precision >> (32 * limb)) & 0xFFFFFFFF
             self.cols[i].width = _WIDTHS[kind]
+            if kind < DECIMAL128 and not 0 < field.max_bytes < _WIRE[kind]:
+                self.cols[i].wire = _WIRE[kind]
             self.fixed += self.cols[i].width
             if kind in (BYTES, JSONB):
                 self.variable += 1
@@ -707,6 +722,12 @@ cdef class Decoder:
                 return SHORT
             length = <int32_t>_u32(p)
             p += 4
+            if length > 0 and length == col.wire and length <= end - p:
+                result = _put(col, n, p, length)
+                if result == DONE:
+                    p += length
+                    continue
+                # Whatever is wrong with it is told below.
             if length < 0:
                 if length != -1:
                     self.problem = "a field has an impossible length"
@@ -740,7 +761,10 @@ cdef class Decoder:
                         self.bad_column = i
                         self.bad_size = room
                         return GROW
-                    memcpy(col.data + col.offsets[n], p, length)
+                    if length <= SHORT_BYTES <= end - p and col.offsets[n] + SHORT_BYTES <= col.capacity:
+                        memcpy(col.data + col.offsets[n], p, SHORT_BYTES)  # of a known size, it is no call
+                    else:
+                        memcpy(col.data + col.offsets[n], p, length)
                     col.offsets[n + 1] = <int32_t>room
                     added += length
             else:
@@ -868,3 +892,5 @@ _WIDTHS = {
     BYTES: 0,
     JSONB: 0,
 }
+
+_WIRE = {BOOL: 1, WORD16: 2, WORD32: 4, WORD64: 8, DATE: 4, TIME: 8, TIMESTAMP: 8, UUID: 16}
