@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,12 @@ def _process_of(server: DatabaseServer) -> psutil.Process:
 
 def _cpu_seconds(process: psutil.Process) -> float:
     """Return the CPU time of a process, of its ended children and of its running ones."""
-    total = sum(process.cpu_times()[:4])
-    for child in process.children():
-        try:
-            total += sum(child.cpu_times()[:2])
-        except psutil.Error:
-            continue  # it ended meanwhile; what it spent is its parent's from now on
-    return float(total)
+    while True:
+        own = process.cpu_times()[:4]
+        running = 0.0
+        for child in process.children():
+            with suppress(psutil.Error):  # it ended meanwhile
+                running += sum(child.cpu_times()[:2])
+        # Had a child ended in between, its time would be in neither.
+        if process.cpu_times()[2:4] == own[2:4]:
+            return float(sum(own)) + running
