@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
-import sqlalchemy
 
-from integration.source.both_sources import open_native
+from integration.source.both_sources import native_harness
 from rivet_core.testing import SourceHarness, SourceSuite, TypeCase
 from servers.mariadb import Mariadb
 from servers.mysql import Mysql
@@ -29,29 +27,13 @@ TYPES = (
 )
 
 
-def harness_of(server: Mariadb, types: Sequence[TypeCase]) -> Iterator[SourceHarness]:
-    """Yield what the kit needs to know about a server."""
-    database = server.create_database()
-    with closing(open_native(database.url)):  # or the kit would prove the built-in source once more
-        pass
-    engine = sqlalchemy.create_engine(database.url)
-    yield SourceHarness(
-        config={"url": database.url},
-        engine=engine,
-        types=types,
-        unreachable={"url": database.through(1).url},
-        secrets=[database.password],
-    )
-    engine.dispose()
-
-
 class TestOnMariadb(SourceSuite):
     source = "mysql"
 
     @pytest.fixture(scope="class")
     @classmethod
     def harness(cls, mariadb: Mariadb) -> Iterator[SourceHarness]:
-        yield from harness_of(mariadb, (*TYPES, TypeCase("JSON", """'{"b":1}'""", "json", '{"b":1}')))
+        yield from native_harness(mariadb, (*TYPES, TypeCase("JSON", """'{"b":1}'""", "json", '{"b":1}')))
 
 
 class TestOnMysql(SourceSuite):
@@ -61,4 +43,4 @@ class TestOnMysql(SourceSuite):
     @classmethod
     def harness(cls, mysql: Mysql) -> Iterator[SourceHarness]:
         # Which stores a document, not its text.
-        yield from harness_of(mysql, (*TYPES, TypeCase("JSON", """'{"b":1}'""", "json", '{"b": 1}')))
+        yield from native_harness(mysql, (*TYPES, TypeCase("JSON", """'{"b":1}'""", "json", '{"b": 1}')))

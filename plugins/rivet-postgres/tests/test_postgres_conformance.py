@@ -5,13 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from decimal import Decimal
 
 import pytest
-import sqlalchemy
 
-from integration.source.both_sources import open_native
+from integration.source.both_sources import native_harness
 from rivet_core.testing import SourceHarness, SourceSuite, TypeCase
 from servers.postgres import Postgres
 
@@ -41,15 +39,4 @@ class TestNativePostgres(SourceSuite):
     @pytest.fixture(scope="class")
     @classmethod
     def harness(cls, postgres: Postgres) -> Iterator[SourceHarness]:
-        database = postgres.create_database()
-        with closing(open_native(database.url)):  # or the kit would prove the built-in source once more
-            pass
-        engine = sqlalchemy.create_engine(database.url)
-        yield SourceHarness(
-            config={"url": database.url},
-            engine=engine,
-            types=TYPES,
-            unreachable={"url": database.through(1).url},
-            secrets=[database.password],
-        )
-        engine.dispose()
+        yield from native_harness(postgres, TYPES)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
+import sqlalchemy
 
 from rivet_core.api import Query, ReadOptions, RivetError, Source, SourceContext
 from rivet_core.builtin.sqlalchemy import source as builtin
 from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
+from rivet_core.testing import SourceHarness, TypeCase
 from rivet_mysql import source as mysql
 from rivet_mysql.config import MysqlConfig
 from rivet_postgres import source as postgres
 from rivet_postgres.config import PostgresConfig
+from servers.database import DatabaseServer
 
 BATCH_BYTES = 1_000_000
 
@@ -31,6 +34,22 @@ def open_native(url: str, **options: object) -> Source:
     is_native = isinstance(source, postgres.NativeSource | mysql.NativeSource)
     assert is_native, "the native decoder is not built: make .venv/.installed"
     return source
+
+
+def native_harness(server: DatabaseServer, types: Sequence[TypeCase]) -> Iterator[SourceHarness]:
+    """Yield what the conformance kit needs to know about the native source of a server."""
+    database = server.create_database()
+    with closing(open_native(database.url)):  # or the kit would prove the built-in source once more
+        pass
+    engine = sqlalchemy.create_engine(database.url)
+    yield SourceHarness(
+        config={"url": database.url},
+        engine=engine,
+        types=types,
+        unreachable={"url": database.through(1).url},
+        secrets=[database.password],
+    )
+    engine.dispose()
 
 
 def open_builtin(url: str, **options: object) -> Source:
