@@ -85,6 +85,7 @@ cdef enum:
     SHORT_BYTES = 16
     MAX_ROWS = 65536
     FIRST_BYTES_PER_VALUE = 24
+    ASCII_BLOCK_BYTES = 1024
     WAIT_MILLISECONDS = 100
     PAUSE_NANOSECONDS = 300000
 
@@ -113,6 +114,7 @@ cdef struct Col:
     int precision
     int scale
     uint32_t[LIMBS] bound  # 10 to the power of the precision
+    uint64_t short_bound   # the same, or 10 to the power of 18 where that is less
     uint8_t* valid
     uint8_t* data
     int32_t* offsets
@@ -147,6 +149,61 @@ cdef inline int _below(const uint32_t* limbs, const uint32_t* bound) noexcept no
         if limbs[i] != bound[i]:
             return limbs[i] < bound[i]
     return 0
+
+
+cdef inline int _short_decimal(const uint8_t* p, int32_t length, const Col* col, uint8_t* out) noexcept nogil:
+    """Write a numeric of one to four groups that fits a decimal128; else leave it to ``_decimal``, which says why."""
+    cdef uint64_t head, units
+    cdef uint32_t first, second, third, fourth
+    cdef int groups, e
+    cdef int64_t word
+    if length > 16 or length < 10:
+        return SHORT
+    head = _u64(p)
+    groups = <int>(head >> 48)
+    if length != 8 + 2 * groups or (head & 0xBFFF0000UL) != 0:  # neither plus nor minus
+        return SHORT
+    e = 4 * (<int><int16_t>(head >> 32) - groups + 1) + col.scale  # of the last group
+    if e < -3 or e + 4 * groups > 18:
+        return SHORT
+    first = _u16(p + 8)
+    if groups == 1:
+        second = third = fourth = 0
+        units = first
+    elif groups == 2:
+        second = _u16(p + 10)
+        third = fourth = 0
+        units = first * <uint32_t>10000 + second
+    else:
+        second = _u16(p + 10)
+        third = _u16(p + 12)
+        units = (first * <uint32_t>10000 + second) * <uint64_t>10000 + third
+        fourth = 0
+        if groups == 4:
+            fourth = _u16(p + 14)
+            units = units * 10000 + fourth
+    if (first > 9999) | (second > 9999) | (third > 9999) | (fourth > 9999):
+        return SHORT
+    if e >= 0:
+        units *= POWERS[e]
+    else:
+        # By a constant each: a division by a variable takes longer than all the rest.
+        if e == -2:
+            word = units // 100
+        elif e == -1:
+            word = units // 10
+        else:
+            word = units // 1000
+        if word * POWERS[-e] != units:
+            return SHORT
+        units = word
+    if units >= col.short_bound:
+        return SHORT
+    word = -<int64_t>units if head & 0x40000000UL else <int64_t>units
+    memcpy(out, &word, 8)
+    word >>= 63
+    memcpy(out + 8, &word, 8)
+    return DONE
 
 
 cdef int _decimal(const uint8_t* p, int32_t length, const Col* col, uint8_t* out) noexcept nogil:
@@ -310,6 +367,7 @@ cdef class Decoder:
                     raise ValueError("a decimal of that precision and scale is not decoded")
                 self.cols[i].precision = field.precision
                 self.cols[i].scale = field.scale
+                self.cols[i].short_bound = POWERS[min(field.precision, 18)]
                 for limb in range(LIMBS):
                     self.cols[i].bound[limb] = (10**field.precision >> (32 * limb)) & 0xFFFFFFFF
             self.cols[i].width = _WIDTHS[kind]
@@ -514,6 +572,7 @@ cdef class Decoder:
         """Hand the batch out; the next row begins another one."""
         cdef int i
         cdef int64_t n = self.rows, bytes_, room
+        cdef bint ascii_
         cdef Col* col
         cdef list columns = []
         for i in range(self.count):
@@ -529,12 +588,13 @@ cdef class Decoder:
             else:
                 bytes_ = n * col.width
                 room = self.capacity * col.width
-            self.data[i].resize(bytes_, shrink_to_fit=4 * bytes_ < 3 * room)
+            ascii_ = _is_ascii(col, bytes_)
+            self.data[i].resize(bytes_, shrink_to_fit=4 * bytes_ < 3 * room)  # may move it
             if _has_nulls(col.valid, n):
                 self.validity[i].resize((n + 7) // 8, shrink_to_fit=4 * n < 3 * self.capacity)
             else:
                 self.validity[i] = None
-            columns.append(Column(self.validity[i], self.offsets[i], self.data[i]))
+            columns.append(Column(self.validity[i], self.offsets[i], self.data[i], ascii_))
         self.average = <double>self._size(n) / n
         self.before += n
         self.rows = self.used = 0
@@ -824,6 +884,8 @@ cdef inline int _put(Col* col, int64_t n, const uint8_t* p, int32_t length) noex
         four = _u32(p)
         memcpy(col.data + 4 * n, &four, 4)
     elif col.kind == DECIMAL128:
+        if _short_decimal(p, length, col, col.data + 16 * n) == DONE:
+            return DONE
         return _decimal(p, length, col, col.data + 16 * n)
     elif col.kind == DATE:
         day = <int32_t>_u32(p)
@@ -876,6 +938,28 @@ cdef bint _has_nulls(const uint8_t* valid, int64_t n) noexcept nogil:
         if valid[i] != 0xFF:
             return True
     return (n & 7) != 0 and (valid[n >> 3] & rest) != rest
+
+
+cdef bint _is_ascii(const Col* col, int64_t size) noexcept nogil:
+    """Whether the values are of any length, and all of their bytes are ASCII."""
+    cdef int64_t at = 0, end
+    cdef uint64_t word, all_
+    cdef uint8_t rest = 0
+    if col.offsets == NULL:
+        return False
+    while at + ASCII_BLOCK_BYTES <= size:
+        all_ = 0
+        end = at + ASCII_BLOCK_BYTES
+        while at < end:
+            memcpy(&word, col.data + at, 8)
+            all_ |= word
+            at += 8
+        if all_ & 0x8080808080808080ULL:
+            return False
+    while at < size:
+        rest |= col.data[at]
+        at += 1
+    return rest < 0x80
 
 
 _WIDTHS = {

@@ -54,11 +54,13 @@ class Column:
         validity: the bitmap of the values that are not NULL; ``None`` where all are there.
         offsets: where each value of ``BYTES`` and ``JSONB`` begins; ``None`` for the other kinds.
         data: the values.
+        ascii: the values of ``BYTES`` and ``JSONB`` have no byte above 127, so they are UTF-8.
     """
 
     validity: pa.Buffer | None
     offsets: pa.Buffer | None
     data: pa.Buffer
+    ascii: bool = False
 
 
 @dataclass(frozen=True)

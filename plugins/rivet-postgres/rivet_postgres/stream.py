@@ -82,8 +82,8 @@ class CopyBatches(ArrowBatches):
         arrived = [column.array(part, rows.count) for column, part in zip(self._columns, rows.columns, strict=True)]
         view = _View(arrived)
         arrays = []
-        for column, array in zip(self._columns, arrived, strict=True):
-            if at.is_string(array.type):
+        for column, array, part in zip(self._columns, arrived, rows.columns, strict=True):
+            if at.is_string(array.type) and not part.ascii:
                 self._check_text(column, array, view)
             arrays.append(column.finished(array) if column.direct else self._decoded(column, array, view))
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)

@@ -352,3 +352,23 @@ def test_rows_go_on_from_one_stream_to_the_next():
 def test_a_header_extension_is_skipped():
     data = HEADER[:15] + struct.pack("!I", 5) + b"extra" + row(wire(Kind.UUID, UUID(int=7).bytes)) + TRAILER
     assert table([Kind.UUID], decode([field(Kind.UUID)], [data]))["0"].to_pylist() == [UUID(int=7).bytes]
+
+
+@pytest.mark.parametrize("kind", [Kind.BYTES, Kind.JSONB])
+@pytest.mark.parametrize("size", [1, 7, 1023, 1024, 1025, 3000])
+def test_a_column_is_ascii_unless_any_byte_is_not(kind, size):
+    def told(*values: bytes) -> bool:
+        (rows,) = decode([field(kind)], [stream(*(row(wire(kind, value)) for value in values))])
+        return rows.columns[0].ascii
+
+    plain = b"\x7f" * size
+    assert told(plain)
+    assert told(b"", plain, b"")
+    for place in {0, size // 2, size - 1}:
+        assert not told(plain[:place] + b"\x80" + plain[place + 1 :])
+        assert not told(plain, plain[:place] + b"\xff" + plain[place + 1 :], plain)
+
+
+def test_a_column_of_fixed_width_is_not_told_to_be_ascii():
+    (rows,) = decode([field(Kind.WORD32)], [stream(row(bytes(4)))])
+    assert not rows.columns[0].ascii
