@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from typing import BinaryIO, Final, Literal, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rivet_core.api import Decoder, Encoder, Format, FormatError
+from rivet_core.api.compute import compute as pc
 from rivet_core.builtin.csv_values import Array, from_text, is_quoted, is_supported, parsed_type, to_text
 
 _EOL: Final = "\r\n"

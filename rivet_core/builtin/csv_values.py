@@ -28,15 +28,14 @@ from datetime import date
 from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.types
 
 from rivet_core.api import FormatError
+from rivet_core.api.compute import compute as pc
 
 # pyarrow's own annotations lack the attributes of concrete arrays and types and many calls of compute functions.
 Array: TypeAlias = Any
 DataType: TypeAlias = Any
-pc: Any = pyarrow.compute
 kinds: Any = pyarrow.types
 
 _PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, Final, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rivet_core.api import Decoder, Encoder, Format, FormatError
+from rivet_core.api.compute import compute as pc
 from rivet_core.builtin.parquet_bounds import RowGroupBound
 from rivet_core.contract.types import storage_type, type_name
 

@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.types
 
+from rivet_core.api.compute import compute as pc
 from rivet_core.contract.types import storage_type
 
 # pyarrow's own annotations lack the attributes of concrete arrays and types and many calls of compute functions.
 Array: TypeAlias = Any
 DataType: TypeAlias = Any
-pc: Any = pyarrow.compute
 kinds: Any = pyarrow.types
 
 #: Metadata of a column chunk without its name and statistics; 64 to 90 bytes were measured.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from rivet_core.cli.loading import loading
 from rivet_core.cli.options import common_options, export_option, param_option
 
 if TYPE_CHECKING:
@@ -56,17 +57,18 @@ def apply(
     or is no longer true of the configuration, the source or the prefix, is refused with exit code 5 before anything
     is changed.
     """
-    from rivet_core.cli.progress import show_progress
-    from rivet_core.cli.run import render_results
-    from rivet_core.config import load, parse_params
-    from rivet_core.engine.apply import apply_plan
-    from rivet_core.engine.result import overall_exit_code
-    from rivet_core.engine.run import RunOptions
-    from rivet_core.engine.sealed_plan import read_plan
-    from rivet_core.plugins import load_registry
+    with loading():
+        from rivet_core.cli.progress import show_progress
+        from rivet_core.cli.run import render_results
+        from rivet_core.config import load, parse_params
+        from rivet_core.engine.apply import apply_plan
+        from rivet_core.engine.result import overall_exit_code
+        from rivet_core.engine.run import RunOptions
+        from rivet_core.engine.sealed_plan import read_plan
+        from rivet_core.plugins import load_registry
 
-    registry = load_registry()
-    loaded = load(config, registry)
+        registry = load_registry()
+        loaded = load(config, registry)
     options = RunOptions(parse_params(params), validate=validate)
     sealed = read_plan(plan_file)
     results = apply_plan(loaded, sealed, registry, options, show_progress, names=names, max_age=max_age)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rivet_core.cli.loading import loading
 from rivet_core.cli.options import common_options, export_option, param_option
 
 if TYPE_CHECKING:
@@ -50,16 +51,17 @@ def plan(
     Looks at the source and at the prefix, and changes nothing. The file has no credential, no SQL and no parameter; the
     bounds of its chunks are values of the key.
     """
-    from rivet_core.cli.per_export import PrefixFlags, as_json, report_each, select_stores
-    from rivet_core.config import load, parse_params
-    from rivet_core.engine.plan import check_params
-    from rivet_core.engine.preview import PreviewOptions, preview
-    from rivet_core.engine.result import ErrorReport, overall_exit_code
-    from rivet_core.engine.sealed_plan import write_plan
-    from rivet_core.plugins import load_registry
+    with loading():
+        from rivet_core.cli.per_export import PrefixFlags, as_json, report_each, select_stores
+        from rivet_core.config import load, parse_params
+        from rivet_core.engine.plan import check_params
+        from rivet_core.engine.preview import PreviewOptions, preview
+        from rivet_core.engine.result import ErrorReport, overall_exit_code
+        from rivet_core.engine.sealed_plan import write_plan
+        from rivet_core.plugins import load_registry
 
-    registry = load_registry()
-    loaded = load(config, registry)
+        registry = load_registry()
+        loaded = load(config, registry)
     exports = select_stores(loaded, names, PrefixFlags(), refusal="a stream needs no plan: nothing is left of it")
     options = PreviewOptions(parse_params(params), count=count, sample=not no_sample)
     check_params(loaded, tuple(exports), registry, options.params)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from rivet_core.cli.loading import loading
 from rivet_core.cli.options import common_options, export_option, param_option, prefix_options, report_options
 from rivet_core.cli.per_export import PrefixFlags, as_json, report_each, select_stores
 from rivet_core.cli.ranges import describe_range
@@ -52,15 +53,16 @@ def reconcile(
     The exit code is the highest of the exports': 0 for a match, or where nothing can be compared, 3 for a mismatch, 1
     if the source or a prefix cannot be read.
     """
-    from rivet_core.cli.output import write_report
-    from rivet_core.config import load, parse_params
-    from rivet_core.engine import plan
-    from rivet_core.engine.reconcile import reconcile_export
-    from rivet_core.engine.result import overall_exit_code
-    from rivet_core.plugins import load_registry
+    with loading():
+        from rivet_core.cli.output import write_report
+        from rivet_core.config import load, parse_params
+        from rivet_core.engine import plan
+        from rivet_core.engine.reconcile import reconcile_export
+        from rivet_core.engine.result import overall_exit_code
+        from rivet_core.plugins import load_registry
 
-    registry = load_registry()
-    loaded = load(config, registry)
+        registry = load_registry()
+        loaded = load(config, registry)
     flags = PrefixFlags(day, run_id, prefix)
     exports = select_stores(loaded, names, flags, refusal="a stream leaves nothing to compare")
     values = parse_params(params)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rivet_core.cli.loading import loading
 from rivet_core.cli.options import common_options, export_option, param_option, prefix_options
 from rivet_core.cli.per_export import PrefixFlags, as_json, report_each, select_stores
 from rivet_core.cli.ranges import describe_range
@@ -57,20 +58,21 @@ def repair(
     Ranges that differ, and parts that are missing or damaged, are written as new parts; the rest is kept. Then the new
     dataset is published, and the stale parts go to quarantine. Without --execute it says what it would do.
     """
-    from rivet_core.api.errors import UsageError
-    from rivet_core.cli.progress import show_progress
-    from rivet_core.config import load, parse_params
-    from rivet_core.contract.reconciliation import MAX_REPORT_BYTES, read_report
-    from rivet_core.engine import plan
-    from rivet_core.engine.repair import repair_export
-    from rivet_core.engine.result import overall_exit_code
-    from rivet_core.engine.run import RunOptions
-    from rivet_core.plugins import load_registry
+    with loading():
+        from rivet_core.api.errors import UsageError
+        from rivet_core.cli.progress import show_progress
+        from rivet_core.config import load, parse_params
+        from rivet_core.contract.reconciliation import MAX_REPORT_BYTES, read_report
+        from rivet_core.engine import plan
+        from rivet_core.engine.repair import repair_export
+        from rivet_core.engine.result import overall_exit_code
+        from rivet_core.engine.run import RunOptions
+        from rivet_core.plugins import load_registry
 
-    if validate and not execute:
-        raise UsageError("--validate needs --execute", hint="add --execute, or leave it out")
-    registry = load_registry()
-    loaded = load(config, registry)
+        if validate and not execute:
+            raise UsageError("--validate needs --execute", hint="add --execute, or leave it out")
+        registry = load_registry()
+        loaded = load(config, registry)
     flags = PrefixFlags(day, run_id, prefix)
     exports = select_stores(loaded, names, flags, refusal="a stream leaves nothing to repair")
     options = RunOptions(parse_params(params), validate=validate)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rivet_core.cli.loading import loading
 from rivet_core.cli.options import common_options, export_option, param_option
 
 if TYPE_CHECKING:
@@ -59,18 +60,20 @@ def run(
 
     One export that fails does not stop the others. The exit code is the highest of theirs.
     """
-    from rivet_core.api.errors import UsageError
-    from rivet_core.cli.output import make_output
-    from rivet_core.cli.progress import show_progress
-    from rivet_core.config import load, parse_params
-    from rivet_core.engine.result import overall_exit_code, write_json
-    from rivet_core.engine.run import RunOptions, run_exports
-    from rivet_core.plugins import load_registry
+    with loading():
+        from rivet_core.api.errors import UsageError
+        from rivet_core.cli.output import make_output
+        from rivet_core.cli.progress import show_progress
+        from rivet_core.config import load, parse_params
+        from rivet_core.engine.result import overall_exit_code, write_json
+        from rivet_core.engine.run import RunOptions, run_exports
+        from rivet_core.plugins import load_registry
 
-    if (force or dry_run) and resume is None:
-        raise UsageError(f"{'--force' if force else '--dry-run'} needs --resume", hint="add --resume, or leave it out")
-    registry = load_registry()
-    loaded = load(config, registry)
+        if (force or dry_run) and resume is None:
+            option = "--force" if force else "--dry-run"
+            raise UsageError(f"{option} needs --resume", hint="add --resume, or leave it out")
+        registry = load_registry()
+        loaded = load(config, registry)
     exports = loaded.select(names)
     if any(export.destination.spec.kind == "stream" for export in exports):
         output = output.to(sys.stderr)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from rivet_core.cli.loading import loading
 from rivet_core.cli.options import common_options, export_option, prefix_options, report_options
 from rivet_core.cli.per_export import PrefixFlags, as_json, report_each, select_stores
 
@@ -52,13 +53,14 @@ def validate(
 
     The exit code is the highest of the exports': 0 if the data may be used, 3 if not, 1 if a prefix cannot be read.
     """
-    from rivet_core.cli.output import write_report
-    from rivet_core.config import load
-    from rivet_core.engine.result import overall_exit_code
-    from rivet_core.plugins import load_registry
+    with loading():
+        from rivet_core.cli.output import write_report
+        from rivet_core.config import load
+        from rivet_core.engine.result import overall_exit_code
+        from rivet_core.plugins import load_registry
 
-    registry = load_registry()
-    loaded = load(config, registry)
+        registry = load_registry()
+        loaded = load(config, registry)
     flags = PrefixFlags(day, run_id, prefix)
     exports = select_stores(loaded, names, flags, refusal="a stream cannot be validated: its bytes are gone")
     reports = report_each(exports, lambda export: _verify(loaded, export, registry, depth, flags))

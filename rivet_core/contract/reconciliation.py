@@ -24,7 +24,7 @@ Rows = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True)
 
 
 class KeyExamples(_Model):

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 
 from rivet_core.api.errors import TrustError
 from rivet_core.engine import plan
-from rivet_core.engine.reconcile import count_dataset
 from rivet_core.engine.selecting.view import View
 from rivet_core.engine.tidy import TidyPlan, tidy
-from rivet_core.engine.verify import verify_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,6 +62,8 @@ class Afterwards:
         Raises:
             TrustError: it does not verify.
         """
+        from rivet_core.engine.verify import verify_store
+
         self.counters.phase = "validating"
         self.result.status = "failed"
         report = verify_store(
@@ -87,6 +87,8 @@ class Afterwards:
         Raises:
             TrustError: it has more or fewer rows.
         """
+        from rivet_core.engine.reconcile import count_dataset
+
         self.counters.phase = "reconciling"
         self.result.status = "failed"
         with closing(plan.open_source(self.config, self.export, self.registry)) as source:

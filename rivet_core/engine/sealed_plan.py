@@ -40,7 +40,7 @@ _MADE_ANEW: Final = "make a new one with `rivet plan`"
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True)
 
 
 class PlannedChunk(_Model):

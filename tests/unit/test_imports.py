@@ -86,3 +86,10 @@ def test_the_help_loads_entry_modules_and_nothing_heavy():
 @pytest.mark.parametrize("arguments", [["plugins", "list"], ["plugins", "list", "--json"]])
 def test_listing_plugins_loads_nothing_heavy(arguments):
     assert packages(modules_after(MAIN.format(arguments))) & HEAVY == set()
+
+
+def test_a_run_loads_nothing_that_only_other_verbs_need():
+    modules = ["engine.run", "builtin.parquet", "builtin.sqlalchemy.source"]
+    loaded = modules_after("; ".join(f"import rivet_core.{module}" for module in modules))
+    assert {"pyarrow", "sqlalchemy", "rivet_core.engine.publish"} <= loaded
+    assert loaded & {"pyarrow.compute", "rivet_core.engine.reconcile", "rivet_core.engine.verify"} == set()

@@ -15,8 +15,9 @@ from itertools import accumulate
 from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import types as at
+
+from rivet_core.api.compute import compute as pc
 
 Decoder: TypeAlias = "Callable[[Sequence[Any]], pa.Array[Any]]"
 Parser: TypeAlias = "Callable[[Sequence[Any], Any], pa.Array[Any]]"

@@ -13,9 +13,9 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import types as at
 
+from rivet_core.api.compute import compute as pc
 from rivet_core.builtin.sqlalchemy import text
 from rivet_core.builtin.sqlalchemy.text import Refused
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import types as at
 from xxhash import xxh3_128_digest
 
+from rivet_core.api.compute import compute as pc
 from rivet_core.contract.types import normalise_type, storage_type
 from rivet_core.engine.plain import plain
 

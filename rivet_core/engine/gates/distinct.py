@@ -15,10 +15,10 @@ from itertools import accumulate
 from typing import IO, Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import types as at
 from xxhash import xxh3_128_digest
 
+from rivet_core.api.compute import compute as pc
 from rivet_core.api.errors import StorageFull
 from rivet_core.engine.plain import plain, plain_type
 
@@ -266,4 +266,5 @@ def _partitions(keys: pa.Array[Any], level: int) -> pa.Array[Any]:
     mixed = pc.multiply(pc.bit_wise_xor(mixed, pc.shift_right(mixed, _HALF)), _SECOND)
     shift = pa.scalar(64 - _FIRST_BITS - _MORE_BITS * level, pa.uint64())
     mask = pa.scalar((1 << _bits(level)) - 1, pa.uint64())
-    return pc.bit_wise_and(pc.shift_right(mixed, shift), mask).cast(pa.uint8())
+    partitions: pa.Array[Any] = pc.bit_wise_and(pc.shift_right(mixed, shift), mask).cast(pa.uint8())
+    return partitions

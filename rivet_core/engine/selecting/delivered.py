@@ -15,9 +15,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import types as at
 
+from rivet_core.api.compute import compute as pc
 from rivet_core.api.errors import QueryError, SafetyError
 from rivet_core.contract.types import type_name
 from rivet_core.engine.plain import plain, plain_type
@@ -114,7 +114,8 @@ class Delivered:
         columns = [plain(self._column(batch, name)) for name in self._cursor]
         if len(columns) == 1:
             return columns[0]
-        return pc.coalesce(columns[0], columns[1].cast(columns[0].type))
+        either: pa.Array[Any] = pc.coalesce(columns[0], columns[1].cast(columns[0].type))
+        return either
 
     def _column(self, batch: pa.RecordBatch, name: str) -> pa.Array[Any]:
         index = batch.schema.get_field_index(name)
@@ -140,7 +141,8 @@ class Delivered:
 
     def _near(self, cursor: pa.Array[Any]) -> pa.Array[Any]:
         """Tell which rows can be equal to a delivered one by their cursor: those between the outermost ones."""
-        return pc.and_(pc.greater_equal(cursor, self._least), pc.less_equal(cursor, self._most))
+        near: pa.Array[Any] = pc.and_(pc.greater_equal(cursor, self._least), pc.less_equal(cursor, self._most))
+        return near
 
 
 def _changed(what: str) -> SafetyError:
@@ -157,9 +159,10 @@ def _from(cursor: pa.Array[Any], low: KeyValue) -> pa.Array[Any] | None:
     if not certain or isinstance(low, str | bytes):
         return None
     try:
-        return pc.greater_equal(cursor, pa.scalar(low, type_))
+        above: pa.Array[Any] = pc.greater_equal(cursor, pa.scalar(low, type_))
     except (pa.ArrowException, OverflowError, TypeError, ValueError):  # the type has no such value
         return None
+    return above
 
 
 def _cast(array: pa.Array[Any], type_: pa.DataType, name: str) -> pa.Array[Any]:
