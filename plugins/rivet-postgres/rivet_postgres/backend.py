@@ -16,12 +16,8 @@ from rivet_postgres.pages import Relation
 from rivet_postgres.statements import select_range, with_literals
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from rivet_core.api import Query, Snapshot, TableName
-    from rivet_core.builtin.sqlalchemy.clock import Clock
     from rivet_core.builtin.sqlalchemy.columns import ResultColumn
-    from rivet_core.builtin.sqlalchemy.stream import Row
     from rivet_postgres.pages import PageRange
 
 #: The first version that finds the rows of some pages without reading all of them.
@@ -97,10 +93,6 @@ class NativePostgres(Postgres):
             leave(connection)
             cursor.close()
             self.parking.park(connection)
-
-    def fetched(self, opened: Opened, clock: Clock) -> Generator[Row]:
-        """Return the rows of the opened query, fetched in short statements that the clock times."""
-        return self._fetch(opened.connection, clock)
 
     def relations(self, connection: Any, table: TableName) -> list[Relation] | None:
         """Return what holds the rows of a table; ``None`` where the table cannot be read relation by relation."""

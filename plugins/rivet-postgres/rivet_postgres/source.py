@@ -75,8 +75,8 @@ class NativeSource(SqlalchemySource):
                 self._native.take_bytes(opened.connection)
             if statements is None:
                 clock = Clock()
-                rows = self._native.fetched(opened, clock)
-                yield ArrowBatches(resolved, rows, limits, self._native.failures, locate, clock=clock)
+                with self._native.fetched(opened.connection, opened.columns, clock) as rows:
+                    yield ArrowBatches(resolved, rows, limits, self._native.failures, locate, clock=clock)
             else:
                 copier = Copier(opened.connection, read_timeout=self._native.read_timeout)
                 yield CopyBatches(

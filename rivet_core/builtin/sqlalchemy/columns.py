@@ -99,8 +99,7 @@ def readers(columns: Sequence[ResultColumn], options: ReadOptions, make_decoder:
                 hint="string always works; numbers may become wider ones; see the table of types in the documentation",
             )
         exported = SourceColumn(column.name, target, column.source_type, column.nullable, fidelity)
-        short = column.short and options.max_value_bytes >= SHORT_BYTES
-        resolved.append(Reader(exported, decode, not short and (column.type is None or _is_wide(column.type))))
+        resolved.append(Reader(exported, decode, is_wide(column, options)))
     if refused:
         raise _mapping_error(refused)
     return resolved
@@ -141,7 +140,13 @@ def _target(column: ResultColumn, override: pa.DataType | None, policy: str) -> 
     return (None if column.problem else column.type), column.fidelity
 
 
-def _is_wide(type_: pa.DataType) -> bool:
+def is_wide(column: ResultColumn, options: ReadOptions) -> bool:
+    """Whether values of a column may be large."""
+    if column.short and options.max_value_bytes >= SHORT_BYTES:
+        return False
+    type_ = column.type
+    if type_ is None:
+        return True
     return bool(at.is_string(type_) or at.is_binary(type_) or at.is_nested(type_) or isinstance(type_, pa.JsonType))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pyarrow as pa
@@ -27,6 +28,7 @@ from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import MAX_DECIMAL_DIGITS, ResultColumn
 from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
 from rivet_core.builtin.sqlalchemy.postgres_parking import Parking
+from rivet_core.builtin.sqlalchemy.postgres_rows import FetchedRows, loads
 from rivet_core.builtin.sqlalchemy.postgres_session import drop, end, settle
 from rivet_core.builtin.sqlalchemy.postgres_snapshot import adopt, export
 
@@ -68,12 +70,6 @@ ENUM: Final[pa.DataType] = pa.dictionary(pa.int32(), pa.string())
 _CURSOR: Final = "rivet_read"
 # What psycopg puts before the query.
 _DECLARE: Final = f'DECLARE "{_CURSOR}" NO SCROLL CURSOR FOR '
-# A FETCH is a statement of its own to statement_timeout; above these seconds the next one asks for fewer rows.
-_FETCH_SECONDS: Final = 0.2
-_FIRST_FETCH_ROWS: Final = 64
-_MAX_FETCH_ROWS: Final = 8192
-# Rows that libpq holds at a time: few, for a value may have many megabytes, and twice that as hexadecimal text.
-_CHUNK_ROWS: Final = 4
 _SHORT_CHARACTERS: Final = 1000
 # libpq's number of the field (postgres_ext.h, PG_DIAG_SQLSTATE).
 _SQLSTATE: Final = ord("C")
@@ -157,7 +153,6 @@ class Postgres(Backend):
             connection = self.parking.take()
         cursor = connection.cursor(_CURSOR, scrollable=False)
         clock = Clock()
-        rows = self._fetch(connection, clock)
         leave = drop
         try:
             with self.failures(statement if params is None else ""):
@@ -169,11 +164,11 @@ class Postgres(Backend):
                 cursor.execute(statement, params)
                 columns = self._columns(connection, cursor.pgresult, query.table)
                 self.take_bytes(connection)
-            yield Result(columns, rows, clock)
+            with self.fetched(connection, columns, clock) as rows:
+                yield Result(columns, rows, clock)
             leave = end
         finally:
             leave(connection)
-            rows.close()
             cursor.close()
             self.parking.park(connection)
 
@@ -220,12 +215,24 @@ class Postgres(Backend):
             connection.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
             _load_all(connection, type("BytesLoader", (self.driver.adapt.Loader,), {"load": _bytes_as_text}))
 
-    def _fetch(self, connection: Any, clock: Clock) -> Generator[Row]:
-        """Yield the rows of the cursor; where the server ends the connection, the error says why."""
+    @contextmanager
+    def fetched(self, connection: Any, columns: Sequence[ResultColumn], clock: Clock) -> Iterator[Iterator[Row]]:
+        """Give the rows of the cursor that the connection has declared, fetched in short statements.
+
+        Args:
+            connection: of psycopg.
+            columns: of the result.
+            clock: times the statements.
+        """
+        with closing(self._fetch(connection, columns, clock)) as lists:
+            yield chain.from_iterable(lists)
+
+    def _fetch(self, connection: Any, columns: Sequence[ResultColumn], clock: Clock) -> Generator[list[Row]]:
+        """Yield the rows in lists; where the server ends the connection, the error says why."""
         farewell: list[str] = []
         connection.add_notice_handler(listen := lambda notice: farewell.append(notice.sqlstate))
         try:
-            yield from self._fetch_all(connection, clock)
+            yield from FetchedRows(self.driver, connection, _CURSOR, columns, self.options).lists(clock)
         except self.driver.OperationalError as error:
             state = error.sqlstate or _last_state(connection, farewell)
             known = _by_state(state) if state else None
@@ -234,30 +241,6 @@ class Postgres(Backend):
             raise known from None
         finally:
             connection.remove_notice_handler(listen)
-
-    def _fetch_all(self, connection: Any, clock: Clock) -> Iterator[Row]:
-        """Yield the rows of the cursor, FETCH by FETCH.
-
-        The server computes and stores all rows of a FETCH before it sends the first one, so their number follows the
-        time that this takes: statements stay short, and so does what the server stores of large rows.
-        """
-        size = _CHUNK_ROWS if self.driver.capabilities.has_stream_chunked() else 1
-        count = _FIRST_FETCH_ROWS
-        with connection.cursor() as cursor:
-            while True:
-                clock.start()
-                started = time.monotonic()
-                rows = cursor.stream(f"FETCH FORWARD {count} FROM {_CURSOR}", size=size)
-                try:
-                    first = next(rows, None)
-                    if first is None:
-                        return
-                    seconds = time.monotonic() - started
-                    yield first
-                    yield from rows
-                finally:
-                    clock.stop()
-                count = min(count * 2, _MAX_FETCH_ROWS) if seconds < _FETCH_SECONDS else max(count // 2, 1)
 
     def _columns(self, connection: Any, described: Any, table: TableName | None) -> Sequence[ResultColumn]:
         positions = range(described.nfields)
@@ -274,7 +257,9 @@ class Postgres(Backend):
         ]
 
     def decoder(self, column: ResultColumn, target: pa.DataType, overridden: bool) -> Decoder | None:
-        """Decode the server's text."""
+        """Decode the server's text, or the driver's numbers and booleans."""
+        if loads(column, target):
+            return partial(pa.array, type=target)
         if column.numeric == "array":
             items = target if isinstance(target, pa.ListType) else pa.string()
             while isinstance(items, pa.ListType):

@@ -6,6 +6,7 @@ import signal
 import time
 from decimal import Decimal
 
+import psycopg
 import pyarrow as pa
 import pytest
 
@@ -15,11 +16,15 @@ from rivet_core.api import (
     ConfigError,
     Query,
     QueryError,
+    ReadOptions,
     SourceError,
     SourceUnavailable,
     TypeMappingError,
     ValueRefused,
 )
+from rivet_core.builtin.sqlalchemy.clock import Clock
+from rivet_core.builtin.sqlalchemy.columns import ResultColumn
+from rivet_core.builtin.sqlalchemy.postgres_rows import FetchedRows
 from servers.proxy import Drop, Reset
 
 
@@ -134,6 +139,45 @@ def test_large_values_come_in_small_batches(database):
         sizes = [(batch.num_rows, batch.nbytes) for batch in stream]
     assert sum(rows for rows, _ in sizes) == 510
     assert all(rows == 1 for rows, size in sizes if size > 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("other", "type_", "most"), [("amount", pa.decimal128(12, 2), 16), ("note", pa.string(), 4)], ids=["narrow", "wide"]
+)
+def test_libpq_holds_few_rows_and_fewest_where_values_may_be_large(database, other, type_, most):
+    if not psycopg.capabilities.has_stream_chunked():
+        most = 1
+    columns = [ResultColumn("id", "integer", pa.int32()), ResultColumn(other, "", type_)]
+    with database.connect() as connection, connection.transaction(), connection.cursor("few") as cursor:
+        cursor.execute(f"SELECT id, {other} FROM items")
+        lists = list(FetchedRows(psycopg, connection, "few", columns, ReadOptions()).lists(Clock()))
+    assert [row[0] for rows in lists for row in rows] == list(range(1, 50_001))
+    assert max(map(len, lists)) == most
+
+
+def test_numbers_keep_every_bit_by_the_drivers_values_and_by_text(database):
+    types = {"small": "int2", "middle": "int4", "large": "int8", "oid": "oid", "double": "float8", "truth": "bool"}
+    values = """
+        ('-32768', '-2147483648', '-9223372036854775808', '0', 'NaN', 't'),
+        ('32767', '2147483647', '9223372036854775807', '4294967295', '-Infinity', 'f'),
+        ('0', '0', '0', '7', '5e-324', NULL), (NULL, NULL, NULL, NULL, '0.1', 't'), ('1', '1', '1', '1', NULL, 't'),
+        ('1', '1', '1', '1', '1.7976931348623157e308', 't')"""
+    casts = ", ".join(f"CAST({name} AS {type_}) AS {name}" for name, type_ in types.items())
+    query = Query(f"SELECT {casts} FROM (VALUES {values}) AS t ({', '.join(types)})")
+    plain = read(database.url, query)
+    assert plain.schema.types == [pa.int16(), pa.int32(), pa.int64(), pa.uint32(), pa.float64(), pa.bool_()]
+    assert plain["small"].to_pylist() == [-32768, 32767, 0, None, 1, 1]
+    assert plain["large"].to_pylist() == [-(2**63), 2**63 - 1, 0, None, 1, 1]
+    assert plain["oid"].to_pylist() == [0, 2**32 - 1, 7, None, 1, 1]
+    assert str(plain["double"].to_pylist()) == "[nan, -inf, 5e-324, 0.1, None, 1.7976931348623157e+308]"
+    assert plain["truth"].to_pylist() == [True, False, None, True, True, True]
+    wider = {"small": pa.int64(), "middle": pa.int64(), "large": pa.decimal128(19, 0), "truth": pa.int8()}
+    by_text = read(database.url, query, columns={**wider, "oid": pa.string(), "double": pa.string()})
+    for name in ("small", "middle", "large"):
+        assert by_text[name].cast(plain[name].type) == plain[name]
+    assert by_text["oid"].to_pylist() == ["0", "4294967295", "7", None, "1", "1"]
+    assert by_text["double"].to_pylist() == ["NaN", "-Infinity", "5e-324", "0.1", None, "1.7976931348623157e+308"]
+    assert by_text["truth"].to_pylist() == [1, 0, None, 1, 1, 1]
 
 
 def test_an_interrupt_cancels_the_statement_on_the_server(database):
