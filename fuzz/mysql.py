@@ -12,11 +12,12 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from fuzz import plain_binary
 from fuzz.inputs import Reader, Writer, every_cut, pieces, random_cuts
 from fuzz.memory import as_arrow, exact_copy
 from fuzz.plain_rows import Texts, expected, payloads, texts
 from rivet_mysql._decoder import Decoder
-from rivet_mysql.fields import DamagedStream, Field, Kind, State
+from rivet_mysql.fields import DamagedStream, Field, Form, Kind, State
 
 MAX_PAYLOAD: Final = 0xFFFFFF
 MOST_COLUMNS: Final = 8
@@ -29,6 +30,7 @@ FRAMED: Final = 1  # each packet follows its length in one byte, or two; headers
 DEPRECATE_EOF: Final = 2
 SEQUENCE: Final = 4  # numbers begin shortly before 255
 WITH_END: Final = 8
+BINARY: Final = 16  # the rows are of the binary protocol
 
 #: A field of each kind and width, and the Arrow type of what it makes.
 FIELDS: Final[tuple[tuple[Field, pa.DataType], ...]] = (
@@ -44,6 +46,24 @@ FIELDS: Final[tuple[tuple[Field, pa.DataType], ...]] = (
     (Field(Kind.DECIMAL, 16), pa.null()),  # of the precision that the input says
     (Field(Kind.DECIMAL, 32), pa.null()),
 )
+_SIGNED: Final = tuple(zip((Form.INT8, Form.INT16, Form.INT32, Form.INT64), (8, 16, 32, 64), strict=True))
+_UNSIGNED: Final = tuple(zip((Form.UINT8, Form.UINT16, Form.UINT32, Form.UINT64), (8, 16, 32, 64), strict=True))
+#: The same for rows of the binary protocol: as they come, made wider or narrower, and what has a length as in text.
+BINARY_FIELDS: Final[tuple[tuple[Field, pa.DataType], ...]] = (
+    *((Field(Kind.INTEGER, bits // 8, form=form), getattr(pa, f"int{bits}")()) for form, bits in _SIGNED),
+    *((Field(Kind.UNSIGNED, bits // 8, form=form), getattr(pa, f"uint{bits}")()) for form, bits in _UNSIGNED),
+    *((Field(Kind.INTEGER, 2, form=form), pa.int16()) for form in (Form.UINT16, Form.INT8, Form.INT64, Form.UINT64)),
+    *((Field(Kind.UNSIGNED, 4, form=form), pa.uint32()) for form in (Form.UINT8, Form.INT16, Form.INT64)),
+    (Field(Kind.INTEGER, 8, form=Form.UINT64), pa.int64()),
+    (Field(Kind.UNSIGNED, 8, form=Form.INT64), pa.uint64()),
+    *((Field(Kind.BOOL, form=form), pa.bool_()) for form in (Form.INT8, Form.UINT32)),
+    (Field(Kind.DOUBLE, 8, form=Form.DOUBLE), pa.uint64()),
+    (Field(Kind.DOUBLE, 4, form=Form.DOUBLE), pa.float32()),
+    (Field(Kind.DATE, 4, form=Form.DATE), pa.date32()),
+    (Field(Kind.TIMESTAMP, 8, form=Form.DATETIME), pa.timestamp("us")),
+    (Field(Kind.DURATION, 8, form=Form.TIME), pa.duration("us")),
+    *FIELDS[-5:],
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +76,7 @@ class Case:
     max_rows: int
     sequence: int
     deprecate_eof: bool
+    binary: bool
     framed: bool
     seed: int
     stream: bytes
@@ -107,7 +128,8 @@ def case_of(data: bytes) -> Case:
         reader.below(len(MAX_ROWS)),
         reader.byte(),
     )
-    made = [_field(reader) for _ in range(1 + reader.below(MOST_COLUMNS))]
+    binary = bool(options & BINARY)
+    made = [_field(reader, BINARY_FIELDS if binary else FIELDS) for _ in range(1 + reader.below(MOST_COLUMNS))]
     stream, sequence = reader.rest(), 250 if options & SEQUENCE else 0
     deprecate_eof = bool(options & DEPRECATE_EOF)
     framed = bool(options & FRAMED)
@@ -117,11 +139,13 @@ def case_of(data: bytes) -> Case:
             sent.append(b"\xfe\0\0\2\0\0\0" if deprecate_eof else b"\xfe\0\0\2\0")
         stream = packets(sent, sequence)
     fields, types = zip(*made, strict=True)
-    return Case(fields, types, BATCH_BYTES[batch], MAX_ROWS[max_rows], sequence, deprecate_eof, framed, seed, stream)
+    return Case(
+        fields, types, BATCH_BYTES[batch], MAX_ROWS[max_rows], sequence, deprecate_eof, binary, framed, seed, stream
+    )
 
 
-def _field(reader: Reader) -> tuple[Field, pa.DataType]:
-    (field, type_), more = FIELDS[reader.below(len(FIELDS))], reader.byte()
+def _field(reader: Reader, among: Sequence[tuple[Field, pa.DataType]]) -> tuple[Field, pa.DataType]:
+    (field, type_), more = among[reader.below(len(among))], reader.byte()
     field = replace(field, nullable=more & 1 == 0)
     if field.kind is Kind.DECIMAL:
         precision = 1 + reader.below(38 if field.width == 16 else 76)
@@ -168,9 +192,9 @@ def input_of(fields: Sequence[Field], sent: Sequence[bytes], options: int = 0) -
     writer = Writer()
     for value in (options | FRAMED, 0, 0, 0, len(fields) - 1):
         writer.byte(value)
-    known = [(field.kind, field.width) for field, _ in FIELDS]
+    known = [(field.kind, field.width, field.form) for field, _ in (BINARY_FIELDS if options & BINARY else FIELDS)]
     for field in fields:
-        writer.byte(known.index((field.kind, field.width)))
+        writer.byte(known.index((field.kind, field.width, field.form)))
         writer.byte((not field.nullable) | 2 * field.zero_is_null)
         if field.kind is Kind.DECIMAL:
             writer.byte(field.precision - 1)
@@ -199,9 +223,12 @@ def check(data: bytes, *, thorough: bool = False) -> None:
 
 def _compare_values(case: Case, outcome: Outcome) -> None:
     """Hold what was decoded, and the odd rows, to what plain Python reads; after an error both may end early."""
-    plain = [texts(payload, len(case.fields)) for payload in islice(payloads(case.stream, MAX_PAYLOAD), outcome.count)]
-    for row, found in zip(plain, outcome.each_row(), strict=True):
-        same = found == (row if isinstance(found, list) else expected(case.fields, row))
+    for payload, found in zip(
+        islice(payloads(case.stream, MAX_PAYLOAD), outcome.count), outcome.each_row(), strict=True
+    ):
+        row = plain_binary.raws(payload, case.fields) if case.binary else texts(payload, len(case.fields))
+        plain = plain_binary.expected if case.binary else expected
+        same = found == (row if isinstance(found, list) else plain(case.fields, row))
         assert same, (case, found, row)
 
 
@@ -213,6 +240,7 @@ def fed(case: Case, parts: Sequence[bytes]) -> Outcome:
         max_rows=case.max_rows,
         sequence=case.sequence,
         deprecate_eof=case.deprecate_eof,
+        binary=case.binary,
     )
     rows: list[Any] = []
     consumed, waiting = 0, b""

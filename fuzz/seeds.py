@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from fuzz.targets import ROOT, TARGETS
 sys.path.append(str(ROOT / "tests"))  # the private servers of the tests serve here too
 
 from fuzz import mysql, postgres
+from rivet_mysql import prepared
+from rivet_mysql.binary import form_of
 from rivet_mysql.fields import Field as MysqlField
+from rivet_mysql.fields import Form
 from rivet_mysql.fields import Kind as MysqlKind
 from rivet_postgres.fields import Field, Kind
 from servers.mariadb import Mariadb, mariadb_server
@@ -80,6 +84,11 @@ _MARIADB: Sequence[tuple[str, str, Sequence[str], MysqlField]] = (
     ("decimal65", "decimal(65,30)", _DECIMALS, MysqlField(MysqlKind.DECIMAL, 32, precision=65, scale=30)),
     ("decimal-odd", "decimal(38,10)", ("1", "1.125"), MysqlField(MysqlKind.DECIMAL, 16, precision=5, scale=2)),
     ("float", "float", ("1.5", "-1e30", "NULL"), MysqlField(MysqlKind.TEXT)),
+    ("double", "double", ("1.5", "-1e300", "NULL"), MysqlField(MysqlKind.DOUBLE, 8, form=Form.DOUBLE)),
+    ("double-float", "double", ("1.5", "0.1", "1e300"), MysqlField(MysqlKind.DOUBLE, 4, form=Form.DOUBLE)),
+    ("narrower", "bigint", _LONG, MysqlField(MysqlKind.INTEGER, 2, form=Form.INT64)),
+    ("without-sign", "bigint", _LONG, MysqlField(MysqlKind.UNSIGNED, 4, form=Form.INT64)),
+    ("year", "year", ("2026", "1901", "0"), MysqlField(MysqlKind.INTEGER, 2, form=Form.UINT16)),
     ("date", "date", _DAYS, MysqlField(MysqlKind.DATE, 4)),
     ("date-zero", "date", ("'0000-00-00'", "'2026-00-01'"), MysqlField(MysqlKind.DATE, 4)),
     ("date-zero-null", "date", ("'0000-00-00'", "NULL"), MysqlField(MysqlKind.DATE, 4, zero_is_null=True)),
@@ -150,24 +159,51 @@ def _mariadb_seeds(server: Mariadb) -> Iterator[tuple[str, bytes]]:
             cursor.execute(f"CREATE TABLE t{number} (v {type_})")
             for value in values:
                 cursor.execute(f"INSERT INTO t{number} VALUES ({value})")
-            yield name, mysql.input_of([field], _payloads(connection, f"SELECT v FROM t{number}"))
-        plain = [number for number, (name, *_) in enumerate(_MARIADB) if "-" not in name]
+            if field.form is Form.TEXT:
+                yield name, mysql.input_of([field], _payloads(connection, f"SELECT v FROM t{number}"))
+            fields, payloads = _in_binary(connection, f"SELECT v FROM t{number}", [field])
+            if fields:
+                yield f"binary-{name}", mysql.input_of(fields, payloads, mysql.BINARY)
+        plain = [number for number, (name, *_, field) in enumerate(_MARIADB) if "-" not in name and not field.form]
         for first in range(0, len(plain), mysql.MOST_COLUMNS):
             numbers = plain[first : first + mysql.MOST_COLUMNS]
             columns = ", ".join(f"(SELECT v FROM t{number} LIMIT 1)" for number in numbers)
             payloads = _payloads(connection, f"SELECT {columns} UNION ALL SELECT {columns}")
-            yield f"rows-{first}", mysql.input_of([_MARIADB[number][3] for number in numbers], payloads)
+            fields = [_MARIADB[number][3] for number in numbers]
+            yield f"rows-{first}", mysql.input_of(fields, payloads)
+            fields, payloads = _in_binary(connection, f"SELECT {columns} UNION ALL SELECT {columns}", fields)
+            if fields:
+                yield f"binary-rows-{first}", mysql.input_of(fields, payloads, mysql.BINARY)
+
+
+def _in_binary(
+    connection: Any, query: str, fields: Sequence[MysqlField]
+) -> tuple[Sequence[MysqlField], Sequence[bytes]]:
+    """Return the fields as they come in the binary protocol and its packets; nothing if one is never read from it."""
+    known = {(field.kind, field.width, field.form) for field, _ in mysql.BINARY_FIELDS}
+    with connection.cursor(SSCursor) as cursor:
+        prepared.run(cursor, query, lambda described: True)
+        payloads = _rest(cursor)
+        forms = [form_of(field) for field in cursor._result.fields]
+    made = [replace(field, form=form) for field, form in zip(fields, forms, strict=True) if form is not None]
+    if len(made) < len(fields) or not {(field.kind, field.width, field.form) for field in made} <= known:
+        return [], []
+    return made, payloads
 
 
 def _payloads(connection: Any, query: str) -> list[bytes]:
     """Return the packets behind the column definitions, as they come."""
     with connection.cursor(SSCursor) as cursor:
         cursor.execute(query)
-        payloads: list[bytes] = []
-        while not payloads or not (payloads[-1][:1] == b"\xfe" and len(payloads[-1]) < 9):
-            payloads.append(bytes(connection._read_packet().get_all_data()))
-        cursor._result.unbuffered_active = False
-        cursor._result.connection = None
+        return _rest(cursor)
+
+
+def _rest(cursor: Any) -> list[bytes]:
+    payloads: list[bytes] = []
+    while not payloads or not (payloads[-1][:1] == b"\xfe" and len(payloads[-1]) < 9):
+        payloads.append(bytes(cursor.connection._read_packet().get_all_data()))
+    cursor._result.unbuffered_active = False
+    cursor._result.connection = None
     return payloads
 
 

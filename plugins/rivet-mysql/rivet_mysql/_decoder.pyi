@@ -17,6 +17,7 @@ class Decoder:
         max_rows: int = ...,
         sequence: int = 0,
         deprecate_eof: bool = False,
+        binary: bool = False,
     ) -> None: ...
     @property
     def error(self) -> bytes | None: ...

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 # cython: embedsignature=False
-"""Decodes the text rows of the MySQL protocol, without the GIL, into buffers that pyarrow allocates.
+"""Decodes the rows of the MySQL protocol, text or binary, without the GIL, into buffers that pyarrow allocates.
 
 Every length is checked against the packet that it is in. A value that is not in the one form which servers send is never
 interpreted here: its row is handed out as it came, for slower code to decide.
@@ -26,8 +26,24 @@ cdef enum:
     TIMESTAMP = 5
     DURATION = 6
     UUID = 7
-    TEXT = 8
-    BYTES = 9
+    DOUBLE = 8
+    TEXT = 9
+    BYTES = 10
+
+cdef enum:
+    TEXT_FORM = 0
+    INT8_FORM = 1
+    INT16_FORM = 2
+    INT32_FORM = 3
+    INT64_FORM = 4
+    UINT8_FORM = 5
+    UINT16_FORM = 6
+    UINT32_FORM = 7
+    UINT64_FORM = 8
+    DOUBLE_FORM = 9
+    DATE_FORM = 10
+    DATETIME_FORM = 11
+    TIME_FORM = 12
 
 cdef enum:
     MORE = 0
@@ -53,15 +69,19 @@ cdef enum:
     ERROR_MARK = 0xFF
     END_MARK = 0xFE
     HEADER_BYTES = 4
+    NULLS_AT = 2  # the bit of the first column in a binary row
     MAX_PAYLOAD = 0xFFFFFF
 
 cdef enum:
     FIRST_ROWS = 1024
     GROWTH = 4
     FIRST_TEXT_BYTES = 16  # of a value, until some are known
+    SHORT_BYTES = 16
 
 cdef int64_t MAX_ROW_BYTES = (1 << 30) + (1 << 24)  # the largest max_allowed_packet, and what is around it
 cdef int64_t MAX_BATCH_BYTES = 1 << 30  # offsets have 31 bits, and one row more is added
+cdef int64_t MAX_HOURS = 999999
+cdef double FLOAT_MAX = 3.4028234663852886e38
 cdef uint64_t HIGH_BITS = 0x8080808080808080ULL
 cdef int64_t MICROS_PER_SECOND = 1000000
 cdef int64_t MICROS_PER_DAY = 86400000000
@@ -74,6 +94,9 @@ cdef struct Col:
     int scale
     uint64_t max_bytes
     bint zero_is_null
+    int form
+    int size  # of a value in its row; 0 where it has a length in front
+    bint plain  # a value is the same in its row and in Arrow
     uint8_t* validity
     uint8_t* data
     int32_t* offsets
@@ -89,6 +112,7 @@ cdef class Decoder:
         max_rows: bound of a batch in rows.
         sequence: the number that the next packet must have.
         deprecate_eof: the result ends with an OK packet instead of an EOF packet.
+        binary: the rows are of the binary protocol; of the text protocol, each field has the form ``TEXT``.
     """
 
     cdef Col* cols
@@ -97,7 +121,8 @@ cdef class Decoder:
     cdef int64_t batch_bytes, overhead, row_bits, max_rows
     cdef int64_t capacity, next_capacity, rows_taken
     cdef list text_bytes  # of each column: what a row took in the last batch
-    cdef bint allocated, deprecate_eof
+    cdef bint allocated, deprecate_eof, binary
+    cdef int64_t head_bytes  # of a binary row: what stands in front of its values
     cdef readonly int state
     cdef readonly int64_t rows
     cdef readonly int64_t wanted
@@ -105,7 +130,7 @@ cdef class Decoder:
     cdef bytes packet
     cdef const char* problem
 
-    def __cinit__(self, fields, *, batch_bytes, max_rows=1 << 20, sequence=0, deprecate_eof=False):
+    def __cinit__(self, fields, *, batch_bytes, max_rows=1 << 20, sequence=0, deprecate_eof=False, binary=False):
         cdef int i
         cdef Col* col
         fields = list(fields)
@@ -116,6 +141,8 @@ cdef class Decoder:
         self.batch_bytes = min(<int64_t>batch_bytes, MAX_BATCH_BYTES)
         self.sequence = sequence & 0xFF
         self.deprecate_eof = deprecate_eof
+        self.binary = binary
+        self.head_bytes = 1 + (self.count + NULLS_AT + 7) // 8
         self.state = MORE
         self.buffers = []
         self.text_bytes = []
@@ -129,7 +156,8 @@ cdef class Decoder:
             col.scale = field.scale
             col.max_bytes = field.max_bytes
             col.zero_is_null = field.zero_is_null
-            _check(col)
+            col.form = field.form
+            _check(col, binary)
             self.row_bits += col.nullable
             self.overhead += 2
             if col.kind >= TEXT:
@@ -233,17 +261,21 @@ cdef class Decoder:
         """
         cdef const uint8_t* p
         cdef const uint8_t* end
+        cdef const uint8_t* nulls = NULL
         cdef uint64_t length = 0
         cdef int i, result
         if self.state != ODD or self.rows:
             raise RuntimeError("there is no odd row, or rows before it have not been taken")
         p = <const uint8_t*>PyBytes_AS_STRING(self.packet)
         end = p + len(self.packet)
+        if self.binary:  # the head is whole, or the row would not be odd but damaged
+            nulls = p + 1
+            p += self.head_bytes
         values = []
         for i in range(self.count):
-            result = _length(&p, end, &length)
+            result = _find(&self.cols[i], i, nulls, &p, end, &length)
             if result == DAMAGED:
-                raise DamagedStream("a value is longer than its packet")
+                raise DamagedStream("a value is longer than its packet, or of an unknown form")
             if result == UNUSUAL:
                 values.append(None)
                 continue
@@ -410,15 +442,22 @@ cdef class Decoder:
         cdef int64_t n = self.rows, texts = 0, room
         cdef uint64_t length = 0
         cdef uint8_t bit = <uint8_t>(1 << (n & 7))
+        cdef const uint8_t* nulls = NULL
         cdef int i, result
         cdef Col* col
+        if self.binary:
+            if p[0] != 0 or end - p < self.head_bytes:
+                self.problem = "a packet is no row of the binary protocol"
+                return DAMAGED
+            nulls = p + 1
+            p += self.head_bytes
         for i in range(self.count):
             col = &self.cols[i]
-            result = _length(&p, end, &length)
+            result = _find(col, i, nulls, &p, end, &length)
             if result == DAMAGED:
-                self.problem = "a value is longer than its packet"
+                self.problem = "a value is longer than its packet, or of an unknown form"
                 return DAMAGED
-            if result == UNUSUAL or (col.zero_is_null and _is_zero_date(p, length)):
+            if result == UNUSUAL or (col.zero_is_null and _is_zero_date(col, p, length)):
                 if result != UNUSUAL:
                     p += length
                 if not col.nullable:
@@ -445,7 +484,10 @@ cdef class Decoder:
                         return NO_ROOM
                     if self._grow(i, room) != DONE:
                         return NO_MEMORY
-                memcpy(col.data + col.offsets[n], p, length)
+                if length <= SHORT_BYTES and SHORT_BYTES <= end - p and col.offsets[n] + SHORT_BYTES <= col.capacity:
+                    memcpy(col.data + col.offsets[n], p, SHORT_BYTES)  # of a known size, it is no call
+                else:
+                    memcpy(col.data + col.offsets[n], p, length)
                 col.offsets[n + 1] = <int32_t>room
                 texts += room
             elif not _put(col, n, p, <int64_t>length):
@@ -469,13 +511,44 @@ _WIDTHS = {
     TIMESTAMP: (8,),
     DURATION: (8,),
     UUID: (16,),
+    DOUBLE: (4, 8),
     TEXT: (0,),
     BYTES: (0,),
 }
+# The forms of each kind beside text, which is none of ``DOUBLE``.
+_INTEGER_FORMS = range(INT8_FORM, UINT64_FORM + 1)
+_FORMS = {
+    INTEGER: _INTEGER_FORMS,
+    UNSIGNED: _INTEGER_FORMS,
+    BOOL: _INTEGER_FORMS,
+    DATE: (DATE_FORM,),
+    TIMESTAMP: (DATETIME_FORM,),
+    DURATION: (TIME_FORM,),
+    DOUBLE: (DOUBLE_FORM,),
+}
+_SIZES = {
+    INT8_FORM: 1,
+    INT16_FORM: 2,
+    INT32_FORM: 4,
+    INT64_FORM: 8,
+    UINT8_FORM: 1,
+    UINT16_FORM: 2,
+    UINT32_FORM: 4,
+    UINT64_FORM: 8,
+    DOUBLE_FORM: 8,
+}
 
 
-cdef _check(Col* col):
-    """Refuse a field that would be written past its buffer."""
+cdef _check(Col* col, bint binary):
+    """Refuse a field that would be written past its buffer, or never; find out how its values are found."""
+    if col.kind == DOUBLE if col.form == TEXT_FORM else not binary or col.form not in _FORMS.get(col.kind, ()):
+        raise ValueError(f"kind {col.kind} has no form {col.form} here")
+    col.size = _SIZES.get(col.form, 0)
+    col.plain = col.size == col.width and (
+        (col.kind == INTEGER and col.form <= INT64_FORM)
+        or (col.kind == UNSIGNED and col.form > INT64_FORM)
+        or col.kind == DOUBLE
+    )
     if col.width not in _WIDTHS.get(col.kind, ()):
         raise ValueError(f"kind {col.kind} has no width of {col.width}")
     if col.kind == DECIMAL and not 0 <= col.scale <= col.precision <= (38 if col.width == 16 else 76):
@@ -486,6 +559,39 @@ cdef _cut(buffer, int64_t size):
     """Return the buffer with its final size; give back memory where much is left."""
     buffer.resize(size, shrink_to_fit=buffer.size - size > buffer.size // 4)
     return buffer
+
+
+cdef inline int _find(
+    const Col* col, int index, const uint8_t* nulls, const uint8_t** at, const uint8_t* end, uint64_t* length
+) noexcept nogil:
+    """Move to a value: ``DONE``, ``UNUSUAL`` for NULL, ``DAMAGED`` if it would not fit or has a wrong length.
+
+    Args:
+        nulls: the bits of a binary row; ``NULL`` in a row of text.
+    """
+    cdef int result
+    cdef uint8_t first
+    if nulls == NULL:
+        return _length(at, end, length)
+    index += NULLS_AT
+    if nulls[index >> 3] & (1 << (index & 7)):
+        return UNUSUAL
+    if col.size:
+        length[0] = col.size
+        return DONE if end - at[0] >= col.size else DAMAGED
+    if col.form == TEXT_FORM:
+        result = _length(at, end, length)
+        return DAMAGED if result == UNUSUAL else result
+    if end - at[0] < 1:
+        return DAMAGED
+    first = at[0][0]
+    at[0] += 1
+    length[0] = first
+    if first > end - at[0]:
+        return DAMAGED
+    if col.form == TIME_FORM:
+        return DONE if first == 0 or first == 8 or first == 12 else DAMAGED
+    return DONE if first == 0 or first == 4 or first == 7 or first == 11 else DAMAGED
 
 
 cdef inline int _length(const uint8_t** at, const uint8_t* end, uint64_t* length) noexcept nogil:
@@ -524,7 +630,9 @@ cdef inline int _length(const uint8_t** at, const uint8_t* end, uint64_t* length
 
 
 cdef inline bint _put(Col* col, int64_t n, const uint8_t* s, int64_t size) noexcept nogil:
-    """Write a value of fixed width; false if its text is not in the one form that is read here."""
+    """Write a value of fixed width; false if it is not in the one form that is read here."""
+    if col.form != TEXT_FORM:
+        return _put_binary(col, n, s, size)
     if col.kind == INTEGER or col.kind == UNSIGNED:
         return _put_integer(col, n, s, size)
     if col.kind == DECIMAL:
@@ -538,6 +646,125 @@ cdef inline bint _put(Col* col, int64_t n, const uint8_t* s, int64_t size) noexc
     if col.kind == UUID:
         return _put_uuid(col, n, s, size)
     return _put_bool(col, n, s, size)
+
+
+cdef inline bint _put_binary(Col* col, int64_t n, const uint8_t* s, int64_t size) noexcept nogil:
+    if col.plain:
+        if size == 8:
+            memcpy(col.data + 8 * n, s, 8)
+        elif size == 4:
+            memcpy(col.data + 4 * n, s, 4)
+        elif size == 2:
+            memcpy(col.data + 2 * n, s, 2)
+        else:
+            col.data[n] = s[0]
+        return True
+    if col.form == DATETIME_FORM:
+        return _put_binary_timestamp(col, n, s, size)
+    if col.form == DATE_FORM:
+        return _put_binary_date(col, n, s, size)
+    if col.form == TIME_FORM:
+        return _put_binary_duration(col, n, s, size)
+    if col.form == DOUBLE_FORM:
+        return _put_float(col, n, s)
+    return _put_binary_integer(col, n, s)
+
+
+cdef bint _put_binary_integer(Col* col, int64_t n, const uint8_t* s) noexcept nogil:
+    """Write an integer of another width or sign, or a boolean."""
+    cdef uint64_t value = 0
+    cdef int64_t signed_value
+    cdef bint negative
+    memcpy(&value, s, col.size)
+    negative = col.form <= INT64_FORM and s[col.size - 1] & 0x80
+    if negative and col.size < 8:
+        value |= <uint64_t>-1 << (8 * col.size)
+    if col.kind == BOOL:
+        if value > 1:
+            return False
+        if value:
+            col.data[n >> 3] |= <uint8_t>(1 << (n & 7))
+        else:
+            col.data[n >> 3] &= <uint8_t>~(1 << (n & 7))
+        return True
+    if col.kind == UNSIGNED:
+        if negative or (col.width < 8 and value >> (8 * col.width)):
+            return False
+    else:
+        if not negative and value >> (8 * col.width - 1):
+            return False
+        memcpy(&signed_value, &value, 8)
+        if negative and col.width < 8 and signed_value < -(<int64_t>1 << (8 * col.width - 1)):
+            return False
+    memcpy(col.data + col.width * n, &value, col.width)
+    return True
+
+
+cdef bint _put_float(Col* col, int64_t n, const uint8_t* s) noexcept nogil:
+    """Write a double as the float that it is."""
+    cdef double value
+    cdef float narrow
+    memcpy(&value, s, 8)
+    if not (value <= FLOAT_MAX and value >= -FLOAT_MAX):
+        return False
+    narrow = <float>value
+    if <double>narrow != value:
+        return False
+    memcpy(col.data + 4 * n, &narrow, 4)
+    return True
+
+
+cdef inline uint32_t _four(const uint8_t* s) noexcept nogil:
+    cdef uint32_t value
+    memcpy(&value, s, 4)
+    return value
+
+
+cdef inline bint _binary_day(const uint8_t* s, int64_t* day) noexcept nogil:
+    """Read a year of two bytes, a month and a day as days since 1970."""
+    return _civil(s[0] | (s[1] << 8), s[2], s[3], day)
+
+
+cdef bint _put_binary_date(Col* col, int64_t n, const uint8_t* s, int64_t size) noexcept nogil:
+    cdef int64_t day = 0
+    if size != 4 or not _binary_day(s, &day):
+        return False
+    (<int32_t*>col.data)[n] = <int32_t>day
+    return True
+
+
+cdef bint _put_binary_timestamp(Col* col, int64_t n, const uint8_t* s, int64_t size) noexcept nogil:
+    cdef int64_t day = 0, seconds = 0, micros = 0
+    if size < 4 or not _binary_day(s, &day):
+        return False
+    if size > 4:
+        if s[4] > 23 or s[5] > 59 or s[6] > 59:
+            return False
+        seconds = s[4] * 3600 + s[5] * 60 + s[6]
+    if size > 7:
+        micros = _four(s + 7)
+        if micros >= MICROS_PER_SECOND:
+            return False
+    (<int64_t*>col.data)[n] = day * MICROS_PER_DAY + seconds * MICROS_PER_SECOND + micros
+    return True
+
+
+cdef bint _put_binary_duration(Col* col, int64_t n, const uint8_t* s, int64_t size) noexcept nogil:
+    """Write a sign, days, hours, minutes, seconds and perhaps microseconds, of hours up to six digits."""
+    cdef int64_t hours, total = 0, micros = 0
+    if size:
+        hours = <int64_t>_four(s + 1) * 24 + s[5]
+        if s[0] > 1 or hours > MAX_HOURS or s[5] > 23 or s[6] > 59 or s[7] > 59:
+            return False
+        if size > 8:
+            micros = _four(s + 8)
+            if micros >= MICROS_PER_SECOND:
+                return False
+        total = (hours * 3600 + s[6] * 60 + s[7]) * MICROS_PER_SECOND + micros
+        if s[0]:
+            total = -total
+    (<int64_t*>col.data)[n] = total
+    return True
 
 
 cdef inline bint _put_integer(Col* col, int64_t n, const uint8_t* s, int64_t size) noexcept nogil:
@@ -676,17 +903,23 @@ cdef inline int _two(const uint8_t* s) noexcept nogil:
 
 
 cdef inline bint _day(const uint8_t* s, int64_t* day) noexcept nogil:
-    """Read ``YYYY-MM-DD`` as days since 1970, from year 1 on; ten bytes are there."""
-    cdef int century = _two(s), rest = _two(s + 2), month = _two(s + 5), dom = _two(s + 8)
-    cdef int year, era, year_of_era, day_of_year, day_of_era, last
-    if century < 0 or rest < 0 or s[4] != 45 or s[7] != 45 or month < 1 or month > 12 or dom < 1:
+    """Read ``YYYY-MM-DD`` as days since 1970; ten bytes are there."""
+    cdef int century = _two(s), rest = _two(s + 2)
+    if century < 0 or rest < 0 or s[4] != 45 or s[7] != 45:
         return False
-    year = 100 * century + rest
+    return _civil(100 * century + rest, _two(s + 5), _two(s + 8), day)
+
+
+cdef inline bint _civil(int year, int month, int dom, int64_t* day) noexcept nogil:
+    """Find the days since 1970 of a date from year 1 to 9999."""
+    cdef int era, year_of_era, day_of_year, day_of_era, last
+    if month < 1 or month > 12 or dom < 1 or year < 1 or year > 9999:
+        return False
     if month == 2:
         last = 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
     else:
         last = 30 if month == 4 or month == 6 or month == 9 or month == 11 else 31
-    if year == 0 or dom > last:
+    if dom > last:
         return False
     # https://howardhinnant.github.io/date_algorithms.html#days_from_civil
     if month <= 2:
@@ -794,9 +1027,14 @@ cdef bint _put_uuid(Col* col, int64_t n, const uint8_t* s, int64_t size) noexcep
     return True
 
 
-cdef bint _is_zero_date(const uint8_t* s, uint64_t size) noexcept nogil:
-    """Whether the text is ``0000-00-00``, perhaps with a time of zeros."""
+cdef bint _is_zero_date(const Col* col, const uint8_t* s, uint64_t size) noexcept nogil:
+    """Whether the value is ``0000-00-00``, perhaps with a time of zeros."""
     cdef uint64_t i
+    if col.form != TEXT_FORM:
+        for i in range(size):
+            if s[i] != 0:
+                return False
+        return True
     if size == 10:
         return memcmp(s, b"0000-00-00", 10) == 0
     if size < 19 or memcmp(s, b"0000-00-00 00:00:00", 19) != 0:

@@ -1,19 +1,27 @@
-"""Chooses for each column how its text becomes Arrow values: natively, by a cast of Arrow's, or by the slow decoder."""
+"""Chooses for each column how its values become Arrow's: natively, by a cast of Arrow's, or by the slow decoder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 from pyarrow import types as at
 
 from rivet_core.builtin.sqlalchemy.columns import Reader, ResultColumn
-from rivet_mysql.fields import Field, Kind
+from rivet_mysql.binary import as_text, form_of
+from rivet_mysql.fields import Field, Form, Kind
+
+if TYPE_CHECKING:
+    from rivet_core.api import ReadOptions
 
 Buffers = tuple[pa.Buffer | None, pa.Buffer | None, pa.Buffer]
+
+
+class NeedsText(Exception):
+    """A column can be read from the text protocol alone."""
 
 
 class Way(Enum):
@@ -34,6 +42,7 @@ class Column:
         storage: the type of the arrays that the native decoder's buffers make.
         way: what becomes of them.
         is_text: the value would be ``str`` in Python, not ``bytes``.
+        decimals: digits of a second that the text of a value has.
     """
 
     reader: Reader
@@ -41,12 +50,24 @@ class Column:
     storage: pa.DataType
     way: Way
     is_text: bool
+    decimals: int = 0
 
     def raw(self, rows: int, buffers: Buffers) -> Any:
         """Return the array that the native decoder has made."""
         validity, offsets, data = buffers
         parts = [validity, data] if offsets is None else [validity, offsets, data]
         return pa.Array.from_buffers(self.storage, rows, parts)
+
+    def as_driver(self, raw: bytes | None) -> str | bytes | None:
+        """Return a value as PyMySQL would give it from the text protocol, with no conversion.
+
+        Raises:
+            UnicodeDecodeError: text that is no UTF-8.
+        """
+        if raw is None:
+            return None
+        value = as_text(self.field.form, raw, self.decimals)
+        return value.decode("utf-8") if self.is_text else value
 
     def array(self, raw: Any) -> Any:
         """Return the exported array.
@@ -65,35 +86,64 @@ class Column:
 def choose(
     columns: Sequence[ResultColumn],
     readers: Sequence[Reader],
-    text_columns: Sequence[bool],
+    result: Any,
+    options: ReadOptions,
     *,
-    max_value_bytes: int,
-    zero_dates: str,
+    binary: bool,
 ) -> list[Column]:
     """Return how to read every column.
 
     Args:
         columns: as the server describes them.
         readers: what the SQLAlchemy source would do with them.
-        text_columns: whether PyMySQL would decode their values to ``str``.
-        max_value_bytes: larger values are left to the slow path, which refuses them.
-        zero_dates: ``types.zero_dates``.
+        result: PyMySQL's description.
+        options: how the export wants its values read.
+        binary: the rows are of the binary protocol.
+
+    Raises:
+        NeedsText: the values of a column do not suffice in their binary form.
     """
     chosen = []
-    for column, reader, is_text in zip(columns, readers, text_columns, strict=True):
-        natural, target = column.type, reader.column.type
-        field, way = _way(natural, target, is_text=is_text)
+    for column, reader, described, converter in zip(columns, readers, result.fields, result.converters, strict=True):
+        natural, target, is_text = column.type, reader.column.type, converter[0] is not None
+        form = form_of(described) if binary else Form.TEXT
+        if form is None:
+            raise NeedsText
+        field, way = _way(natural, target, form, is_text=is_text)
         bounded = replace(
             field,
             nullable=reader.column.nullable or way is not Way.NATIVE,
-            max_bytes=max_value_bytes if reader.wide else 0,
-            zero_is_null=zero_dates == "null" and field.kind in (Kind.DATE, Kind.TIMESTAMP),
+            max_bytes=options.max_value_bytes if reader.wide else 0,
+            zero_is_null=options.zero_dates == "null" and field.kind in (Kind.DATE, Kind.TIMESTAMP),
+            form=form,
         )
-        chosen.append(Column(reader, bounded, _storage(field, target, way), way, is_text))
+        chosen.append(Column(reader, bounded, _storage(field, target, way), way, is_text, described.scale))
     return chosen
 
 
-def _way(natural: pa.DataType | None, target: pa.DataType, *, is_text: bool) -> tuple[Field, Way]:
+#: What values become without their text, by the forms that no text has.
+_KINDS: Final = {
+    Form.DATE: {Kind.DATE},
+    Form.DATETIME: {Kind.TIMESTAMP},
+    Form.TIME: {Kind.DURATION},
+}
+_INTEGERS: Final = {Kind.INTEGER, Kind.UNSIGNED, Kind.BOOL}
+
+
+def _way(natural: pa.DataType | None, target: Any, form: Form, *, is_text: bool) -> tuple[Field, Way]:
+    if form is Form.TEXT:
+        return _text_way(natural, target, is_text=is_text)
+    if natural is None:
+        raise NeedsText
+    if form is Form.DOUBLE and natural == target and at.is_floating(target):
+        return Field(Kind.DOUBLE, target.bit_width // 8), Way.NATIVE
+    field = _same_kind(natural, target)
+    if field is None or field.kind not in _KINDS.get(form, _INTEGERS):
+        raise NeedsText
+    return field, Way.NATIVE
+
+
+def _text_way(natural: pa.DataType | None, target: pa.DataType, *, is_text: bool) -> tuple[Field, Way]:
     if natural is not None and not at.is_null(natural):
         # Bytes become text only where they are UTF-8, which is checked in any text.
         if at.is_string(target) or (natural == target and isinstance(natural, pa.JsonType)):

@@ -58,6 +58,7 @@ class PacketBatches(ArrowBatches):
             max_rows=_MAX_SLOW_ROWS if slow else _MAX_ROWS,
             sequence=self._wire.sequence,
             deprecate_eof=self._wire.deprecate_eof,
+            binary=self._wire.is_binary,
         )
         state = State.MORE
         while state not in (State.END, State.FAILED):
@@ -141,7 +142,4 @@ class _Rows(Sequence[Row]):
 
 def _as_driver(columns: Sequence[Column], values: Sequence[bytes | None]) -> Iterator[Row]:
     """Yield the row as PyMySQL would: decoded late, so that text that is no UTF-8 fails where its would."""
-    yield [
-        value.decode("utf-8") if column.is_text and value is not None else value
-        for column, value in zip(columns, values, strict=True)
-    ]
+    yield [column.as_driver(value) for column, value in zip(columns, values, strict=True)]

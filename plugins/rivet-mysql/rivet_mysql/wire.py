@@ -8,6 +8,8 @@ from typing import Any, Final
 from pymysql import err
 from pymysql.constants import CLIENT, CR
 
+from rivet_mysql.prepared import BinaryResult
+
 _BUFFER_BYTES: Final = 1 << 20
 # With less room than this behind what waits, that is moved to the front first.
 _MIN_READ_BYTES: Final = 1 << 16
@@ -34,9 +36,14 @@ class Wire:
         return int(self._connection._next_seq_id)
 
     @property
-    def text_columns(self) -> list[bool]:
-        """Whether PyMySQL would decode each column's values to ``str``, and not leave them ``bytes``."""
-        return [encoding is not None for encoding, _ in self._result.converters]
+    def result(self) -> Any:
+        """PyMySQL's, with the description of the columns."""
+        return self._result
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the rows are of the binary protocol."""
+        return isinstance(self._result, BinaryResult)
 
     @property
     def deprecate_eof(self) -> bool:
@@ -108,11 +115,13 @@ class Wire:
         """Tell PyMySQL that its result is read to the end; the connection may run the next statement."""
         self._result.unbuffered_active = False
         self._result.connection = None
+        if isinstance(self._result, BinaryResult):
+            self._result.statement.close()
 
     def cut(self) -> None:
         """Close the connection at once."""
-        self.end()
         self._connection._force_close()
+        self.end()
 
     def give_back(self) -> None:
         """Let PyMySQL read on where this has stopped, in front of a packet."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, cast
 
 import pyarrow as pa
 from pyarrow import types as at
@@ -15,7 +15,7 @@ from pyarrow import types as at
 from rivet_core.api import Check, DriverMissing, QueryError, RivetError, SourceDenied, SourceError, SourceUnavailable
 from rivet_core.api.sql import arguments, quote_name, render, wrap
 from rivet_core.builtin.sqlalchemy import text
-from rivet_core.builtin.sqlalchemy.backend import Backend, Result, silence
+from rivet_core.builtin.sqlalchemy.backend import Backend, Result, Statement, silence
 from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import SHORT_BYTES, ResultColumn
 from rivet_core.builtin.sqlalchemy.connect import keep_alive
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from rivet_core.api import Query, Snapshot, TableName
     from rivet_core.builtin.sqlalchemy.mysql_snapshot import SharedTransactions
+
+#: Declared type and nullability of a table's columns by name; of a query, nothing.
+Declared: TypeAlias = Mapping[str, tuple[str, bool]]
 
 # Field types of the protocol (include/field_types.h).
 _FLOAT: Final = 4
@@ -109,12 +112,22 @@ class Mysql(Backend):
             try:
                 with self.failures():
                     connection.decoders = {}
-                    cursor.execute(statement, params)
-                _leave_vectors_bytes(cursor._result)
+                    self.execute(cursor, (statement, params), declared)
+                leave_vectors_bytes(cursor._result)
                 rows = clock.until_the_end(rows_of(cursor))
                 yield Result(self._columns(cursor, declared), rows, clock, cursor)
             finally:
                 cursor.connection = None  # its end would read all rows that are left
+
+    def execute(self, cursor: Any, statement: Statement, declared: Declared) -> None:
+        """Run a query whose rows are read later.
+
+        Args:
+            cursor: the driver's, unbuffered.
+            statement: with its values.
+            declared: of the table that is read, if one is.
+        """
+        cursor.execute(*statement)
 
     @contextmanager
     def _reader(self, snapshot: Snapshot | None) -> Iterator[Any]:
@@ -189,7 +202,7 @@ class Mysql(Backend):
         ]
         return f"SELECT {', '.join(names)} FROM {self.quoted(table)}"
 
-    def _declared(self, table: TableName) -> Mapping[str, tuple[str, bool]]:
+    def _declared(self, table: TableName) -> Declared:
         """Return declared type and nullability of a table's columns by name."""
         names = {"schema": table.schema, "table": table.table}
         declared = {name: (str(type_), null == "YES") for name, type_, null, _ in self.fetch_all(_COLUMNS, names)}
@@ -202,13 +215,17 @@ class Mysql(Backend):
                     declared[name] = ("json", declared[name][1])
         return declared
 
-    def _columns(self, cursor: Any, declared: Mapping[str, tuple[str, bool]]) -> list[ResultColumn]:
+    def _columns(self, cursor: Any, declared: Declared) -> list[ResultColumn]:
         if cursor.description is None:
             raise QueryError("the query has no columns", hint="write a SELECT statement")
+        return self.columns_of(cursor._result, cursor.connection, declared)
+
+    def columns_of(self, result: Any, connection: Any, declared: Declared) -> list[ResultColumn]:
+        """Return the columns of a result of PyMySQL's whose description has been read."""
         # PyMySQL's description lacks flags and character set, so the protocol's own packets are read.
-        fields = cursor._result.fields
+        fields = result.fields
         columns = [result_column(field) for field in fields]
-        if "MariaDB" not in cursor.connection.server_version:
+        if "MariaDB" not in connection.server_version:
             columns = [_of_one_width(column, field) for column, field in zip(columns, fields, strict=True)]
         return [
             self._with_policy(
@@ -391,7 +408,7 @@ def as_declared(column: ResultColumn, declared: str, nullable: bool) -> ResultCo
     return replace(column, type=pa.float32(), problem="") if _is_float(declared) else column
 
 
-def _leave_vectors_bytes(result: Any) -> None:
+def leave_vectors_bytes(result: Any) -> None:
     """Keep PyMySQL, which does not know vectors, from decoding them as text."""
     for index, field in enumerate(result.fields):
         if field.type_code == _VECTOR:

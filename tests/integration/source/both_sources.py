@@ -7,11 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 import sqlalchemy
 
 from rivet_core.api import Query, ReadOptions, RivetError, Source, SourceContext
 from rivet_core.builtin.sqlalchemy import source as builtin
 from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
+from rivet_core.builtin.sqlalchemy.mysql import Mysql
 from rivet_core.testing import SourceHarness, TypeCase
 from rivet_mysql import source as mysql
 from rivet_mysql.config import MysqlConfig
@@ -34,6 +36,13 @@ def open_native(url: str, **options: object) -> Source:
     is_native = isinstance(source, postgres.NativeSource | mysql.NativeSource)
     assert is_native, "the native decoder is not built: make .venv/.installed"
     return source
+
+
+def open_as_text(url: str, **options: object) -> Source:
+    """Open the native source of MySQL or MariaDB as it is where the server prepares nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mysql, "BinaryMysql", Mysql)
+        return open_native(url, **options)
 
 
 def native_harness(server: DatabaseServer, types: Sequence[TypeCase]) -> Iterator[SourceHarness]:
@@ -80,7 +89,8 @@ def outcome(open_source: Open, url: str, query: Query | str, **options: object) 
 
 
 def check_same(url: str, query: Query | str, **options: object) -> None:
-    """Check that both sources come to the same, be it rows or an error."""
+    """Check that both sources come to the same by each protocol, be it rows or an error."""
     expected = outcome(open_builtin, url, query, **options)
-    found = outcome(open_native, url, query, **options)
-    assert found == expected, (found, expected)
+    for open_source in (open_native,) if url.startswith("postgres") else (open_native, open_as_text):
+        found = outcome(open_source, url, query, **options)
+        assert found == expected, (open_source, found, expected)
