@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 
 PROJECTS := . $(wildcard plugins/*/)
-PROJECT_FILES := pyproject.toml $(wildcard plugins/*/pyproject.toml plugins/*/setup.py plugins/*/*/*.pyx)
+PROJECT_FILES := pyproject.toml $(wildcard plugins/*/pyproject.toml plugins/*/setup.py plugins/*/*/*.pyx plugins/*/*/*.pxi)
 EDITABLE := $(foreach project,$(PROJECTS),--editable $(project))
 RUNTIME := --editable . --editable plugins/rivet-local
 ORIGINAL := rivet-cli==0.32.2

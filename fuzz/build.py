@@ -71,6 +71,8 @@ def _c_source(target: Target) -> Path:
     package = target.work / target.module.partition(".")[0]
     package.mkdir(exist_ok=True)
     (package / "__init__.py").touch()  # or Cython would name the module without its package
+    for included in target.source.parent.glob("*.pxi"):
+        shutil.copy(included, package)
     copy = package / target.source.name
     copy.write_text(text)
     _run(sys.executable, "-m", "cython", "-3", str(copy))

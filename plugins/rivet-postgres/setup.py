@@ -22,6 +22,7 @@ atexit.register(shutil.rmtree, WORK, ignore_errors=True)
 decoder = Extension(
     "rivet_postgres._decoder",
     ["rivet_postgres/_decoder.pyx"],
+    depends=["rivet_postgres/_messages.pxi"],
     extra_compile_args=FLAGS,
     extra_link_args=FLAGS,
     optional=WANTED != "required",

@@ -7,8 +7,9 @@ before it, so a row that is cut off or too large for the batch is simply decoded
 """
 
 from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 import pyarrow as pa
@@ -28,6 +29,10 @@ cdef extern from "<poll.h>" nogil:
         short revents
     int poll(pollfd* fds, unsigned long count, int timeout)
     const short POLLIN
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void* room, size_t size, int flags)
+    const int MSG_DONTWAIT
 
 ctypedef int (*get_copy_data_t)(void* connection, char** buffer, int asynchronous) noexcept nogil
 ctypedef void (*free_t)(void* memory) noexcept nogil
@@ -65,6 +70,8 @@ cdef enum:
     OVER = 7         # libpq says that the stream is over
     FAILED = 8       # libpq says that it failed
     NO_MEMORY = 9
+    ASIDE = 10       # a message is for whoever owns the connection
+    CHECK = 11       # for signals: input has come for a long time without a pause
 
 # Where the stream stands.
 cdef enum:
@@ -88,6 +95,7 @@ cdef enum:
     ASCII_BLOCK_BYTES = 1024
     WAIT_MILLISECONDS = 100
     PAUSE_NANOSECONDS = 300000
+    CHECKED_RECEIPTS = 256
 
 cdef const char* SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 
@@ -152,17 +160,20 @@ cdef inline int _below(const uint32_t* limbs, const uint32_t* bound) noexcept no
 
 
 cdef inline int _short_decimal(const uint8_t* p, int32_t length, const Col* col, uint8_t* out) noexcept nogil:
-    """Write a numeric of one to four groups that fits a decimal128; else leave it to ``_decimal``, which says why."""
+    """Write a numeric of at most four groups that fits a decimal128; else leave it to ``_decimal``, which says why."""
     cdef uint64_t head, units
     cdef uint32_t first, second, third, fourth
     cdef int groups, e
     cdef int64_t word
-    if length > 16 or length < 10:
+    if length > 16 or length < 8:
         return SHORT
     head = _u64(p)
     groups = <int>(head >> 48)
     if length != 8 + 2 * groups or (head & 0xBFFF0000UL) != 0:  # neither plus nor minus
         return SHORT
+    if groups == 0:
+        memset(out, 0, 16)
+        return DONE
     e = 4 * (<int><int16_t>(head >> 32) - groups + 1) + col.scale  # of the last group
     if e < -3 or e + 4 * groups > 18:
         return SHORT
@@ -307,10 +318,14 @@ cdef int _decimal(const uint8_t* p, int32_t length, const Col* col, uint8_t* out
     return DONE
 
 
+include "_messages.pxi"
+
+
 cdef class Decoder:
     """Turns the bytes of binary COPY streams of one shape into batches of rows.
 
-    Feed it with bytes, or attach it to a connection of libpq that is in COPY OUT and drain that. Rows are handed out
+    Feed it with bytes; or attach it to a connection of libpq that is in COPY OUT, or to the socket over which the answer
+    to a COPY statement will come, and drain that. Rows are handed out
     in batches of at most ``batch_bytes`` of Arrow data, a larger row alone; a batch may go on from one stream to the
     next. The platform's byte order must be little-endian.
 
@@ -339,7 +354,12 @@ cdef class Decoder:
     cdef int bad_column, reason
     cdef int64_t bad_size
     cdef const char* problem
-    # libpq.
+    # What is drained: a socket, or libpq.
+    cdef Messages messages
+    cdef object aside
+    cdef int receipts
+    cdef const uint8_t* aside_bytes
+    cdef int64_t aside_size
     cdef void* connection
     cdef get_copy_data_t get_copy_data
     cdef free_t release
@@ -392,7 +412,7 @@ cdef class Decoder:
 
     @property
     def failed(self):
-        """Whether libpq reports a failure instead of the end of the stream."""
+        """Whether the connection failed before the end of the stream."""
         return self.lost
 
     def feed(self, bytes data not None):
@@ -433,17 +453,35 @@ cdef class Decoder:
         self.consume_input = <consume_input_t><uintptr_t>consume_input
         self.socket = <socket_t><uintptr_t>socket
         self.tls = tls
+        self.aside = None
+        self._begin_drain(patience)
+
+    def attach_socket(self, int fd, *, aside, patience):
+        """Drain this socket from now on: nothing of the answer to a COPY statement has been read from it.
+
+        Args:
+            aside: is called with the bytes of all messages but the copy's own, in order, cut anywhere.
+            patience: the milliseconds of silence after which ``drain`` gives up.
+        """
+        if self.messages is None:
+            self.messages = Messages()
+        self.messages.begin(fd)
+        self.aside = aside
+        self.receipts = 0
+        self._begin_drain(patience)
+
+    cdef void _begin_drain(self, int64_t patience) noexcept:
         self.over = self.lost = False
         self.patience = patience
         self.silent = 0
 
     def drain(self):
-        """Return the next full batch; ``None`` when libpq has no more, whether the stream is over or has failed.
+        """Return the next full batch; ``None`` when there is no more, whether the stream is over or has failed.
 
         Raises ``TimeoutError`` when nothing has come for as long as the patience lasts.
         """
         cdef int result
-        if self.connection == NULL:
+        if self.connection == NULL and self.aside is None:
             raise ValueError("no connection is attached")
         self._check_alive()
         while not (self.over or self.lost):
@@ -460,6 +498,8 @@ cdef class Decoder:
                 self.over = True
             elif result == FAILED:
                 self.lost = True
+            elif result == CHECK:
+                PyErr_CheckSignals()
             else:
                 self._attend(result)
         return None
@@ -498,6 +538,8 @@ cdef class Decoder:
             self._refuse()
         elif result == NO_MEMORY:
             raise MemoryError
+        elif result == ASIDE:
+            self.aside(<bytes>(<const char*>self.aside_bytes)[:self.aside_size])
         else:
             self.state = DEAD
             raise MalformedStream((<bytes>self.problem).decode() + f", after row {self.before + self.rows}")
@@ -632,27 +674,67 @@ cdef class Decoder:
         return 1
 
     cdef int _run(self) noexcept nogil:
-        """Decode what libpq has until something needs attention."""
+        """Decode what comes until something needs attention."""
         cdef int result
         while True:
             result = self._parse()
             if result != SHORT:
                 return result
-            result = self._next_message()
+            result = self._next_of_libpq() if self.aside is None else self._next_of_socket()
             if result != DONE:
                 return result
 
-    cdef int _next_message(self) noexcept nogil:
+    cdef int _next_of_socket(self) noexcept nogil:
+        """Take the next bytes of the copy from the socket, or say what keeps them from coming."""
+        cdef const uint8_t* bytes_ = NULL
+        cdef int64_t length = 0
+        cdef int result
+        while True:
+            result = self.messages.take(&bytes_, &length)
+            if result == DONE:
+                return DONE if self._take_input(bytes_, length) else NO_MEMORY
+            if result == MALFORMED:
+                self.problem = self.messages.problem
+            if result == ASIDE:
+                self.aside_bytes = bytes_
+                self.aside_size = length
+            if result != SHORT:
+                return result
+            # What is left of a row is in the buffer that is about to be filled anew.
+            if not self._take_input(NULL, 0):
+                return NO_MEMORY
+            result = self._receive()
+            if result != DONE:
+                return result
+
+    cdef int _receive(self) noexcept nogil:
+        """Wait for input for a while. As to the pause, see ``_next_of_libpq``."""
+        cdef int step, result
+        self.receipts += 1
+        if self.receipts >= CHECKED_RECEIPTS:
+            self.receipts = 0
+            return CHECK
+        for step in range(3):
+            if step == 1:
+                _pause()
+            elif step == 2 and not _is_ready(self.messages.fd):
+                return WAIT
+            result = self.messages.receive()
+            if result == DONE:
+                self.silent = 0
+            if result != SHORT:
+                return result
+        return WAIT
+
+    cdef int _next_of_libpq(self) noexcept nogil:
         """Take the next message from libpq, waiting for it for a while.
 
         Whoever waits for a socket is woken by every packet. A server that sends many small ones is let work for a
         moment first, which spares both sides most of their switches.
         """
         cdef char* message = NULL
-        cdef int length, ready
+        cdef int length, ready, fd
         cdef int step = 0
-        cdef timespec moment
-        cdef pollfd waiting
         while True:
             length = self.get_copy_data(self.connection, &message, 1)
             if length > 0:
@@ -663,17 +745,12 @@ cdef class Decoder:
                 return FAILED
             # TLS may hold bytes that the socket no longer shows, so libpq is asked before the socket is waited for.
             if step == 1:
-                moment.tv_sec = 0
-                moment.tv_nsec = PAUSE_NANOSECONDS
-                nanosleep(&moment, NULL)
+                _pause()
             elif step == 2:
-                waiting.fd = self.socket(self.connection)
-                if waiting.fd < 0:
+                fd = self.socket(self.connection)
+                if fd < 0:
                     return FAILED
-                waiting.events = POLLIN
-                waiting.revents = 0
-                ready = poll(&waiting, 1, WAIT_MILLISECONDS)
-                if ready <= 0:
+                if not _is_ready(fd):
                     return WAIT
             step = (step + 1) % 3
             if not self.consume_input(self.connection):
@@ -849,6 +926,22 @@ cdef class Decoder:
         self.reason = reason
         self.bad_size = size
         return REFUSED
+
+
+cdef inline void _pause() noexcept nogil:
+    cdef timespec moment
+    moment.tv_sec = 0
+    moment.tv_nsec = PAUSE_NANOSECONDS
+    nanosleep(&moment, NULL)
+
+
+cdef inline bint _is_ready(int fd) noexcept nogil:
+    """Whether something comes within ``WAIT_MILLISECONDS``, be it the end."""
+    cdef pollfd waiting
+    waiting.fd = fd
+    waiting.events = POLLIN
+    waiting.revents = 0
+    return poll(&waiting, 1, WAIT_MILLISECONDS) > 0
 
 
 cdef inline int _possible(int kind, int32_t length) noexcept nogil:

@@ -10,13 +10,16 @@ from psycopg import OperationalError, errors
 from psycopg.pq import DiagnosticField, ExecStatus
 
 from rivet_core.builtin.sqlalchemy.backend import silence
-from rivet_postgres.libpq import find_libpq
+from rivet_postgres.aside import Aside
+from rivet_postgres.libpq import find_libpq, is_plain
 
 if TYPE_CHECKING:
     from rivet_postgres._decoder import Decoder
     from rivet_postgres.fields import Rows
 
 _WAIT_SECONDS: Final = 0.5
+# Any socket takes so many bytes at once. While it sends more libpq reads, too, so nobody else may.
+_SHORT_STATEMENT: Final = 4096
 
 
 class Copier:
@@ -30,6 +33,7 @@ class Copier:
         self._connection = connection
         self._pgconn = connection.pgconn
         self._read_timeout = read_timeout
+        self._patience = int(read_timeout * 1000)
         self._silent = 0.0
 
     def batches(self, statement: str, decoder: Decoder) -> Iterator[Rows]:
@@ -40,7 +44,27 @@ class Copier:
             SourceUnavailable: the server has said nothing for too long.
             MalformedStream, RefusedField: as the decoder does.
         """
-        self._start(statement)
+        past_libpq = is_plain(self._pgconn) and len(statement) <= _SHORT_STATEMENT
+        self._send(statement)
+        yield from self._past_libpq(decoder) if past_libpq else self._through_libpq(decoder)
+        decoder.end_stream()
+
+    def _past_libpq(self, decoder: Decoder) -> Iterator[Rows]:
+        """Read the socket before libpq does; what is no row is handed to libpq in the end."""
+        aside = Aside(self._pgconn)
+        decoder.attach_socket(self._pgconn.socket, aside=aside.add, patience=self._patience)
+        yield from self._drained(decoder)
+        aside.hand_over()
+        self._end(failed=decoder.failed)
+
+    def _through_libpq(self, decoder: Decoder) -> Iterator[Rows]:
+        """Take the rows from libpq, which alone knows how the line is encrypted."""
+        result = self._result()
+        if result is None or result.status != ExecStatus.COPY_OUT:
+            problem = self._error(result)
+            while self._next_result(problem) is not None:
+                pass
+            raise problem
         libpq = find_libpq()
         decoder.attach(
             self._pgconn.pgconn_ptr,
@@ -49,31 +73,30 @@ class Copier:
             consume_input=libpq.consume_input,
             socket=libpq.socket,
             tls=bool(self._pgconn.ssl_in_use),
-            patience=int(self._read_timeout * 1000),
+            patience=self._patience,
         )
+        yield from self._drained(decoder)
+        self._end(failed=decoder.failed)
+
+    def _drained(self, decoder: Decoder) -> Iterator[Rows]:
         try:
             while (rows := decoder.drain()) is not None:
                 yield rows
         except TimeoutError:
             raise silence(self._read_timeout) from None
-        self._end(failed=decoder.failed)
-        decoder.end_stream()
 
-    def _start(self, statement: str) -> None:
+    def _send(self, statement: str) -> None:
         # The extended protocol takes one statement only, whatever its text.
         self._pgconn.send_query_params(statement.encode(), None)
         while self._pgconn.flush():
             self._wait(select.POLLIN | select.POLLOUT)
             self._pgconn.consume_input()
-        result = self._result()
-        if result is None or result.status != ExecStatus.COPY_OUT:
-            raise self._error(result)
 
     def _end(self, *, failed: bool) -> None:
         """Take the statement's own result and leave the connection ready for the next one."""
         problem: Exception | None = None
         done = False
-        while (result := self._result()) is not None:
+        while (result := self._next_result(problem)) is not None:
             if result.status == ExecStatus.COMMAND_OK:
                 done = True
             else:
@@ -82,6 +105,15 @@ class Copier:
                     break
         if problem is not None or failed or not done:
             raise problem or self._error(None)
+
+    def _next_result(self, problem: Exception | None) -> Any:
+        """Return the next result; where the line breaks after a problem, that tells why."""
+        try:
+            return self._result()
+        except OperationalError:
+            if problem is not None:
+                raise problem from None
+            raise
 
     def _result(self) -> Any:
         """Return the next result of the statement, waiting in a way that signals interrupt."""

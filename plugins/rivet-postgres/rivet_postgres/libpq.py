@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 _EXTENSION_MODULES: Final = {"binary": "psycopg_binary.pq", "c": "psycopg_c.pq"}
 
@@ -43,6 +43,25 @@ def find_libpq() -> Libpq:
         )
     except AttributeError:
         raise NotNative("psycopg's libpq does not show its functions") from None
+
+
+def is_plain(pgconn: Any) -> bool:
+    """Whether the server's messages are on a connection's socket as they are: there is neither TLS nor GSS encryption.
+
+    Args:
+        pgconn: of psycopg.
+    """
+    return not pgconn.ssl_in_use and not _is_gss_encrypted(pgconn.pgconn_ptr)
+
+
+def _is_gss_encrypted(connection: int) -> bool:
+    """Whether it is, or this libpq does not tell."""
+    try:
+        function = _library().PQgssEncInUse
+    except AttributeError:
+        return True
+    function.argtypes = [ctypes.c_void_p]
+    return bool(function(connection))
 
 
 @cache

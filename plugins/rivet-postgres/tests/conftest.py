@@ -16,8 +16,10 @@ LEFT_OUT = find_spec("rivet_postgres._decoder") is None and os.environ.get("CI")
 collect_ignore = (
     [
         "test_postgres_conformance.py",
+        "test_postgres_copying.py",
         "test_postgres_corpus.py",
         "test_postgres_decoder.py",
+        "test_postgres_messages.py",
         "test_postgres_pieces.py",
         "test_postgres_relations.py",
         "test_postgres_silence.py",
