@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Final, Literal
 from rivet_core.api.errors import QueryError
 
 if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Dialect
 
-__all__ = ["arguments", "find_binds", "quote_name", "render", "single_statement", "wrap"]
+__all__ = ["arguments", "compares_rows", "find_binds", "has_limit", "quote_name", "render", "single_statement", "wrap"]
 
 _Kind = Literal["code", "opaque", "comment", "bind", "end"]
 
@@ -56,6 +57,7 @@ _RULES: Final = {
     "mariadb": _MYSQL,
     "mssql": _Rules(brackets=True, nested_comments=True),
 }
+_COMPARING_ROWS: Final = frozenset({"postgresql", "sqlite"})
 
 
 @cache
@@ -209,6 +211,19 @@ def quote_name(dialect: Dialect, name: str) -> str:
     preparer = dialect.identifier_preparer
     quoted = preparer.quote(name)
     return quoted.replace("%%", "%") if "%%" in preparer.quote_identifier("%") else quoted
+
+
+def has_limit(dialect: Dialect) -> bool:
+    """Whether a query of the dialect may end with ``LIMIT n OFFSET m``."""
+    from sqlalchemy import literal_column, select
+
+    one: ColumnElement[int] = literal_column("1")
+    return "LIMIT" in str(select(one).order_by(one).limit(1).offset(1).compile(dialect=dialect))
+
+
+def compares_rows(dialect: Dialect) -> bool:
+    """Whether an index is searched for ``(a, b) > (1, 2)``; others may read all of it, or not know the form at all."""
+    return dialect.name in _COMPARING_ROWS
 
 
 def render(text: str, dialect: str, paramstyle: str) -> tuple[str, tuple[str, ...]]:

@@ -194,16 +194,22 @@ class Postgres(Backend):
             drop(connection)
 
     def fetch(self, query: Query, snapshot: Snapshot) -> Sequence[Sequence[object]]:
-        """Run a small query on a connection of its own that has adopted the view."""
+        """Run a small query on a connection that has adopted the view."""
         dialect = self.engine.dialect
         statement, names = render(query.text, dialect.name, dialect.paramstyle)
-        with self.failures(), self.own_connection() as connection:
-            adopt(self.driver, connection, snapshot)
-            settle(connection)
-            rows: Sequence[Sequence[object]] = connection.execute(
-                statement, arguments(names, query.params, dialect.paramstyle)
-            ).fetchall()
-            return rows
+        values = arguments(names, query.params, dialect.paramstyle)
+        with self.failures():
+            connection = self.parking.take(plain=True)
+            leave = drop
+            try:
+                adopt(self.driver, connection, snapshot)
+                settle(connection)
+                rows: Sequence[Sequence[object]] = connection.execute(statement, values).fetchall()
+                leave = end
+            finally:
+                leave(connection)
+                self.parking.park(connection, plain=True)
+        return rows
 
     def _load_as_text(self, connection: Any) -> None:
         """Make psycopg hand over what the server sent; ``bytea`` is decoded, which halves its size."""

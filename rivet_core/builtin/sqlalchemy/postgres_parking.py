@@ -20,7 +20,7 @@ _PARKED_SECONDS: Final = 30.0
 class Parking:
     """Connections between the reads of one source, which several threads may do at a time.
 
-    Each is as good as a new one: its transaction has ended, and nothing was set beyond that.
+    Each is as good as a new one: its transaction has ended, and nothing was set beyond that but how values are loaded.
 
     Args:
         backend: opens connections of psycopg.
@@ -28,31 +28,43 @@ class Parking:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._parked: deque[tuple[float, Any]] = deque()  # its ends are safe among threads
+        # Their ends are safe among threads.
+        self._plain: deque[tuple[float, Any]] = deque()
+        self._others: deque[tuple[float, Any]] = deque()
 
-    def take(self) -> Any:
-        """Return a parked connection, or a new one."""
-        with suppress(IndexError):
-            while True:
-                since, connection = self._parked.pop()
-                if time.monotonic() - since < _PARKED_SECONDS and _is_quiet(connection):
-                    return connection
-                drop(connection)
+    def take(self, *, plain: bool = False) -> Any:
+        """Return a parked connection, or a new one.
+
+        Args:
+            plain: one that loads values as psycopg does by itself.
+        """
+        for parked in (self._plain, *([] if plain else [self._others])):
+            with suppress(IndexError):
+                while True:
+                    since, connection = parked.pop()
+                    if time.monotonic() - since < _PARKED_SECONDS and _is_quiet(connection):
+                        return connection
+                    drop(connection)
         return self._backend.connect()
 
-    def park(self, connection: Any) -> None:
-        """Keep a connection that is in order and reads nothing any more; any other is dropped."""
+    def park(self, connection: Any, *, plain: bool = False) -> None:
+        """Keep a connection that is in order and reads nothing any more; any other is dropped.
+
+        Args:
+            plain: no loader of its own was registered.
+        """
         if connection.closed or connection.info.transaction_status.name != "IDLE":
             drop(connection)
             return
         connection.isolation_level = None
-        self._parked.append((time.monotonic(), connection))
+        (self._plain if plain else self._others).append((time.monotonic(), connection))
 
     def clear(self) -> None:
         """Close all that are parked."""
-        with suppress(IndexError):
-            while True:
-                drop(self._parked.pop()[1])
+        for parked in (self._plain, self._others):
+            with suppress(IndexError):
+                while True:
+                    drop(parked.pop()[1])
 
 
 def _is_quiet(connection: Any) -> bool:

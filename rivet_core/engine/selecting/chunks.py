@@ -1,7 +1,6 @@
 """Cuts one query into chunks: ranges of a key that together hold every row once, found from the keys that are there.
 
-The bounds are the driver's own values, read and bound again, so that the database alone compares keys: in whatever
-order a collation or a type has. Neighbours share one bound, exclusive below and inclusive above; with the rows whose
+Neighbours share one bound, exclusive below and inclusive above; with the rows whose
 key is NULL as a chunk of their own no row falls between two chunks and none into both. The largest key when the plan
 is made is the upper bound of the last chunk: rows that arrive above it are left to the next run.
 """
@@ -9,35 +8,27 @@ is made is the upper bound of the last chunk: rows that arrive above it are left
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from rivet_core.api.errors import QueryError
-from rivet_core.api.source import Query
-from rivet_core.api.sql import quote_name, single_statement, wrap
+from rivet_core.api.sql import single_statement, wrap
 from rivet_core.contract.key_text import KeyValue, from_text, kind_of, to_text
 from rivet_core.contract.manifest import KeyRange
-from rivet_core.engine.selecting.keys import primary_key
+from rivet_core.engine.selecting.key_order import Key, KeyOrder
+from rivet_core.engine.selecting.keys import is_indexed, primary_key
 
 if TYPE_CHECKING:
-    from rivet_core.api.source import Source, SourceSchema
+    from rivet_core.api.source import Query, Source, SourceSchema
     from rivet_core.config import Chunking
-
-logger = logging.getLogger(__name__)
 
 #: A manifest lists every part; more of them than this would come near its largest size.
 MAX_CHUNKS: Final = 100_000
-
-_LOW: Final = "rivet_low_"
-_HIGH: Final = "rivet_high_"
-_SIZE: Final = "rivet_size"
-#: One value for each column of the key, as the driver gives them.
-Key = tuple[KeyValue, ...]
 
 
 @dataclass(frozen=True)
@@ -119,7 +110,7 @@ def plan_chunks(source: Source, query: Query, schema: SourceSchema, chunking: Ch
         QueryError: there is no such key, it cannot bound chunks, or there would be too many of them.
     """
     columns, nullable = key_of(source, query, schema, chunking)
-    cutter = Cutter(source, query, columns)
+    cutter = Cutter(source, query, columns, indexed=is_indexed(source, query, columns))
     if chunking.days is not None:
         highs = cutter.by_days(chunking.days)
     else:
@@ -129,9 +120,7 @@ def plan_chunks(source: Source, query: Query, schema: SourceSchema, chunking: Ch
     if nullable and highs:
         bounds.append(Bounds(nulls=True))
     if len(bounds) > MAX_CHUNKS:
-        raise QueryError(
-            f"there would be {len(bounds)} chunks; {MAX_CHUNKS} are the most", hint="choose a larger chunk"
-        )
+        raise QueryError(f"there would be more than {MAX_CHUNKS} chunks", hint="choose a larger chunk")
     chunks = tuple(cutter.chunk(number, bound) for number, bound in enumerate(bounds, start=1))
     return ChunkPlan(columns, chunks, cutter.smallest() if len(columns) == 1 else None)
 
@@ -196,142 +185,74 @@ def key_of(source: Source, query: Query, schema: SourceSchema, chunking: Chunkin
 
 
 class Cutter:
-    """Asks a query for its keys.
+    """Cuts a query by its keys.
 
     Args:
         columns: the key.
+        indexed: whether an index of the query's table keeps the keys in order.
     """
 
-    def __init__(self, source: Source, query: Query, columns: tuple[str, ...]) -> None:
+    def __init__(self, source: Source, query: Query, columns: tuple[str, ...], *, indexed: bool = False) -> None:
         self._source = source
         self._query = query
-        self._columns = columns
-        dialect = source.engine.dialect
-        self._text = single_statement(query.text, dialect.name)
-        self._quoted = [quote_name(dialect, name) for name in columns]
-        self._keys = ", ".join(self._quoted)
+        self._indexed = indexed
+        self._keys = KeyOrder(source, query, columns)
 
     def chunk(self, number: int, bounds: Bounds) -> Chunk:
         """Return the chunk of these bounds."""
-        conditions = []
-        params: dict[str, object] = {}
+        condition, params = self._keys.within(bounds.low, bounds.high)
         if bounds.nulls:
-            conditions.append(f"{self._quoted[0]} IS NULL")
-        if bounds.low is not None:
-            conditions.append(self._beyond(bounds.low, ">", _LOW))
-            params |= self._binds(_LOW, bounds.low)
-        if bounds.high is not None:
-            conditions.append(self._beyond(bounds.high, "<", _HIGH, inclusive=True))
-            params |= self._binds(_HIGH, bounds.high)
-        if not conditions:
+            condition = self._keys.missing()
+        if not condition:
             return Chunk(number, self._query, bounds)
-        text = self._within(f"SELECT * FROM ({{}}) AS rivet_chunk WHERE {' AND '.join(conditions)}")
+        text = single_statement(self._query.text, self._source.engine.dialect.name)
+        text = wrap(text, "SELECT * FROM (", f") AS rivet_chunk WHERE {condition}")
         return Chunk(number, replace(self._query, text=text, params={**self._query.params, **params}), bounds)
 
     def size_for(self, count: int) -> int:
         """Return the rows of one of ``count`` chunks."""
-        ((rows,),) = self._fetch("SELECT COUNT(*) FROM ({}) AS rivet_rows")
-        return max(1, -(-int(str(rows)) // count))
+        return max(1, -(-self._keys.count() // count))
 
     def by_rows(self, size: int) -> list[Key]:
         """Return the last key of every ``size`` rows, and the largest key."""
         last = self.largest()
         if last is None:
             return []
-        # The upper bound is a parameter: keys that arrive meanwhile are beyond the plan.
-        numbered = (
-            f"SELECT {self._keys}, ROW_NUMBER() OVER (ORDER BY {self._keys}) AS rivet_row FROM ({{}}) AS rivet_keys "
-            f"WHERE {self._beyond(last, '<', _HIGH)}"
-        )
-        rows = self._fetch(
-            f"SELECT {self._keys} FROM ({numbered}) AS rivet_numbered "
-            f"WHERE rivet_row % ${{{_SIZE}}} = 0 ORDER BY rivet_row",
-            {_SIZE: size, **self._binds(_HIGH, last)},
-        )
+        # It bounds all statements: keys that arrive meanwhile are beyond the plan.
+        highs = list(islice(self._keys.every(size, last, indexed=self._indexed), MAX_CHUNKS + 1))
         # Rows with equal keys cannot be parted: they are one chunk, however many they are.
-        return list(dict.fromkeys([*map(self._key, rows), last]))
+        return list(dict.fromkeys([*highs, last]))
 
     def by_days(self, days: int) -> list[Key]:
         """Return the last instants of periods of ``days`` days from the first day on, and the largest key."""
-        ((first, last),) = self._fetch(f"SELECT MIN({self._keys}), MAX({self._keys}) FROM ({{}}) AS rivet_days")
-        if last is None:
+        column, *others = self._keys.columns
+        if others:
+            raise QueryError("chunk_by_days needs one column", hint="name a date or a timestamp with chunk_column")
+        smallest, largest = self._keys.smallest(), self._keys.largest()
+        if smallest is None or largest is None:
             return []
+        last = largest[0]
         highs: list[Key] = []
-        day = _day_of(first, self._columns[0])
-        end = _day_of(last, self._columns[0])
+        day = _day_of(smallest[0], column)
+        end = _day_of(last, column)
         if (end - day).days // days >= MAX_CHUNKS:
             raise QueryError(f"there would be more than {MAX_CHUNKS} chunks", hint="choose more days for each")
         while (day := day + timedelta(days=days)) <= end:
             highs.append((_last_before(day, last),))
-        return [*highs, (self._key([last])[0],)]
+        return [*highs, largest]
 
     def count(self, bounds: Bounds) -> int:
         """Return how many rows are within bounds."""
-        query = self.chunk(1, bounds).query
-        text = single_statement(query.text, self._source.engine.dialect.name)
-        counting = wrap(text, "SELECT COUNT(*) FROM (", ") AS rivet_count")
-        ((rows,),) = self._source.fetch(Query(counting, query.params))
-        return int(str(rows))
+        return KeyOrder(self._source, self.chunk(1, bounds).query, ()).count()
 
     def largest(self) -> Key | None:
         """Return the largest key, in the values of the driver."""
-        return self._outermost("MAX", "DESC")
+        return self._keys.largest()
 
     def smallest(self) -> KeyValue | None:
         """Return the smallest key of one column."""
-        first = self._outermost("MIN", "ASC")
+        first = self._keys.smallest()
         return None if first is None else first[0]
-
-    def _outermost(self, function: str, order: str) -> Key | None:
-        """Return the first key in an order; ``function`` finds it by an index alone, where the type has it."""
-        if len(self._columns) == 1:
-            try:
-                ((value,),) = self._fetch(f"SELECT {function}({self._keys}) FROM ({{}}) AS rivet_keys")
-            except QueryError:  # PostgreSQL before 18 has none for UUIDs and bytes
-                logger.debug("no %s of %s", function, self._columns[0])
-            else:
-                return None if value is None else self._key([value])
-        ordered = ", ".join(f"{name} {order}" for name in self._quoted)
-        numbered = f"SELECT {self._keys}, ROW_NUMBER() OVER (ORDER BY {ordered}) AS rivet_row"
-        rows = self._fetch(
-            f"SELECT {self._keys} FROM ({numbered} FROM ({{}}) AS rivet_keys WHERE {self._quoted[0]} IS NOT NULL) "
-            "AS rivet_numbered WHERE rivet_row = 1"
-        )
-        return self._key(rows[0]) if rows else None
-
-    def _key(self, row: Sequence[object]) -> Key:
-        values = row[: len(self._columns)]
-        for name, value in zip(self._columns, values, strict=True):
-            try:
-                kind_of(value)
-            except ValueError as error:
-                raise QueryError(f"{name}: {error}", hint="choose another chunk_column, or mode: full") from None
-        return tuple(values)  # type: ignore[arg-type]  # kind_of has refused everything else
-
-    def _beyond(self, key: Key, sign: str, name: str, *, inclusive: bool = False) -> str:
-        """Compare the key with a bound, column by column as tuples are; written out, for not all engines do it fast."""
-        last = len(key) - 1
-        terms = []
-        for position, quoted in enumerate(self._quoted):
-            equal = [f"{other} = ${{{name}{index}}}" for index, other in enumerate(self._quoted[:position])]
-            compare = f"{sign}=" if inclusive and position == last else sign
-            terms.append(" AND ".join([*equal, f"{quoted} {compare} ${{{name}{position}}}"]))
-        if last == 0:
-            return terms[0]
-        # The first column alone is what an index is searched by.
-        return f"{self._quoted[0]} {sign}= ${{{name}0}} AND ({' OR '.join(f'({term})' for term in terms)})"
-
-    def _binds(self, name: str, key: Key) -> dict[str, object]:
-        return {f"{name}{position}": value for position, value in enumerate(key)}
-
-    def _fetch(self, template: str, params: dict[str, object] | None = None) -> Sequence[Sequence[object]]:
-        query = Query(self._within(template), {**self._query.params, **(params or {})})
-        return self._source.fetch(query)
-
-    def _within(self, template: str) -> str:
-        """Put the query between the two halves of ``template``, on lines of its own."""
-        before, _, after = template.partition("({})")
-        return wrap(self._text, f"{before}(", f"){after}")
 
 
 def _day_of(value: object, column: str) -> date:

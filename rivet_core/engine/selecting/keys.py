@@ -1,4 +1,4 @@
-"""The primary key of a table, for what needs to tell its rows apart."""
+"""What the metadata of a table says about its keys: which tells the rows apart, and whether an index has one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy
 
+from rivet_core.api.errors import SourceError
+from rivet_core.engine.looking.indexes import indexes_of
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rivet_core.api.source import Query, Source
 
 
@@ -16,3 +21,14 @@ def primary_key(source: Source, query: Query) -> tuple[str, ...]:
         return ()
     inspector = sqlalchemy.inspect(source.engine)
     return tuple(inspector.get_pk_constraint(query.table.table, schema=query.table.schema)["constrained_columns"])
+
+
+def is_indexed(source: Source, query: Query, columns: Sequence[str]) -> bool:
+    """Whether an index keeps the rows of a table in the order of a key; of a query or a view nobody knows."""
+    if query.table is None:
+        return False
+    try:
+        indexes = indexes_of(source, query.table)
+    except SourceError:
+        return False
+    return indexes is not None and indexes.leads_with(columns)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from rivet_core.api.errors import QueryError
 from rivet_core.contract.key_text import from_text, kind_of
 from rivet_core.engine.selecting.axis import Axis
-from rivet_core.engine.selecting.chunks import Bounds, Cutter, Key
+from rivet_core.engine.selecting.chunks import Bounds, Cutter
 
 if TYPE_CHECKING:
     from rivet_core.api.source import Query, Source
     from rivet_core.contract.manifest import KeyRange
+    from rivet_core.engine.selecting.key_order import Key
 
 
 class Ranges:

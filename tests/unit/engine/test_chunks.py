@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +17,7 @@ from rivet_core.api import Query, QueryError, SourceContext
 from rivet_core.builtin.sqlalchemy.config import SqlalchemyConfig
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource, open_source
 from rivet_core.config import Chunking
+from rivet_core.engine.selecting import key_order
 from rivet_core.engine.selecting.chunks import ChunkPlan, plan_chunks
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 5)
@@ -34,6 +37,12 @@ class Table:
         self.source: SqlalchemySource = open_source(
             SqlalchemyConfig(dialect="sqlite", database=str(path)), SourceContext(path.parent)
         )
+
+    def statements(self) -> list[str]:
+        """Return a list that fills with what is executed from now on."""
+        statements: list[str] = []
+        sqlalchemy.event.listen(self.source.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+        return statements
 
     def plan(self, chunking: Chunking, query: Query | None = None) -> ChunkPlan:
         query = query or self.source.table_query("t")
@@ -95,7 +104,91 @@ def test_keys_of_two_columns(tmp_path: Path, keys: set[tuple[int, str]], size: i
 
 
 @SEVERAL_TIMES
-@given(keys=st.lists(DATES, max_size=20), days=st.integers(40, 400_000), with_time=st.booleans())
+@given(
+    keys=st.sets(st.tuples(INTEGERS, TEXTS | st.sampled_from("abc")), max_size=30),
+    size=st.integers(1, 12),
+    columns=st.sampled_from([("a",), ("b",), ("a", "b"), ("b", "a")]),
+    single=st.booleans(),
+)
+def test_steps_along_an_index_find_what_a_sort_of_all_keys_finds(
+    tmp_path: Path, keys: set[tuple[int, str]], size: int, columns: tuple[str, ...], single: bool
+):
+    unique = {key[:1] if columns == ("a",) else key[1:] if columns == ("b",) else key: key for key in keys}
+    table = Table(tmp_path / "db", "a BIGINT NOT NULL, b TEXT NOT NULL, n INTEGER", list(unique.values()))
+    with closing(sqlite3.connect(tmp_path / "db")) as connection, connection:
+        connection.execute(f"CREATE INDEX keys ON t ({', '.join(columns)})")
+    statements = table.statements()
+    with closing(table.source):
+        query = table.source.table_query("t")
+        schema = table.source.describe(query)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(key_order, "LONG_STEP", 1 if single else 100)
+            patch.setattr(key_order, "STRIDE", 10)
+            walked = plan_chunks(table.source, query, schema, Chunking(columns, size=size))
+        steps = [text for text in statements if " LIMIT " in text and "rivet_keys" in text]
+        unknown = plan_chunks(table.source, replace(query, table=None), schema, Chunking(columns, size=size))
+    assert [chunk.bounds for chunk in walked.chunks] == [chunk.bounds for chunk in unknown.chunks]
+    several = 1 if single else max(1, 10 // size)
+    outermost = 1 if len(columns) > 1 else 0
+    assert len(steps) == (outermost + len(unique) // (size * several) + 1 if keys else outermost)
+
+
+@SEVERAL_TIMES
+@given(keys=st.lists(st.none() | TEXTS | st.sampled_from("aAbB"), max_size=30), size=st.integers(1, 12))
+def test_steps_along_an_index_whose_keys_repeat(tmp_path: Path, keys: list[str | None], size: int):
+    table = Table(tmp_path / "db", "a TEXT COLLATE NOCASE, b TEXT, n INTEGER", [(key, None) for key in keys])
+    with closing(sqlite3.connect(tmp_path / "db")) as connection, connection:
+        connection.execute("CREATE INDEX keys ON t (a)")
+    with closing(table.source), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_order, "LONG_STEP", 6)
+        patch.setattr(key_order, "STRIDE", 10)
+        check(table.read(table.plan(Chunking(("a",), size=size))), len(keys))
+
+
+@SEVERAL_TIMES
+@given(changes=st.lists(st.tuples(st.integers(-5, 60), st.booleans()), min_size=1, max_size=20), single=st.booleans())
+def test_a_writer_between_the_steps(tmp_path: Path, changes: list[tuple[int, bool]], single: bool):
+    """It inserts, deletes, and goes on above the largest key: the plan is sorted and ends at the key it began with."""
+    table = Table(tmp_path / "db", "a INTEGER PRIMARY KEY, b TEXT, n INTEGER", [(2 * n, None) for n in range(20)])
+    writer = sqlite3.connect(tmp_path / "db", isolation_level=None)
+    script = iter(changes)
+
+    def write(*call: object) -> None:
+        if "LIMIT" in str(call[2]) and "rivet_keys" in str(call[2]):
+            key, inserts = next(script, (0, True))
+            writer.execute(
+                "INSERT OR IGNORE INTO t VALUES (?, NULL, 0)" if inserts else "DELETE FROM t WHERE a = ?", (key,)
+            )
+            writer.execute("INSERT INTO t SELECT max(a) + 1, NULL, 0 FROM t WHERE a >= 38")
+
+    sqlalchemy.event.listen(table.source.engine, "before_cursor_execute", write)
+    with closing(table.source), closing(writer), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_order, "LONG_STEP", 1 if single else 100)
+        patch.setattr(key_order, "STRIDE", 6)
+        bounds = [chunk.bounds for chunk in table.plan(Chunking(size=3)).chunks]
+    highs = [bound.high[0] for bound in bounds if bound.high is not None]
+    assert highs == sorted(set(highs))
+    assert highs[-1] == 38
+    assert [bound.low for bound in bounds] == [None, *((high,) for high in highs[:-1])]
+
+
+def test_keys_that_a_driver_rounds_are_sorted_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A step that does not get on would be taken for ever."""
+    rows = [(day, None) for day in ("2026-01-01 00:00:00.25", "2026-01-01 00:00:00.5", "2026-01-01 00:00:00.75")]
+    table = Table(tmp_path / "db", "a TEXT NOT NULL, b TEXT, n INTEGER", [*rows, ("2026-01-02 00:00:00", None)])
+    with closing(sqlite3.connect(tmp_path / "db")) as connection, connection:
+        connection.execute("CREATE INDEX keys ON t (a)")
+    fetch = table.source.fetch
+    table.source.fetch = lambda query, **how: [[str(value)[:19] for value in row] for row in fetch(query, **how)]
+    statements = table.statements()
+    with closing(table.source):
+        monkeypatch.setattr(key_order, "LONG_STEP", 1)
+        check(table.read(table.plan(Chunking(("a",), size=1))), 4)
+    assert any("ROW_NUMBER" in text for text in statements)
+
+
+@SEVERAL_TIMES
+@given(keys=st.lists(DATES, max_size=20), days=st.integers(4_000, 400_000), with_time=st.booleans())
 def test_days(tmp_path: Path, keys: list[str], days: int, with_time: bool):
     keys = [f"{key} 23:59:59" for key in keys] if with_time else keys
     table = Table(tmp_path / "db", "a DATE NOT NULL, b TEXT, n INTEGER", [(key, None) for key in keys])
