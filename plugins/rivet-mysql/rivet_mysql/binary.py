@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Any, Final
 
 from rivet_mysql.fields import Form
@@ -17,7 +18,7 @@ _UNSIGNED: Final = {
     Form.INT32: Form.UINT32,
     Form.INT64: Form.UINT64,
 }
-_UNSIGNED_FLAG: Final = 32
+_UNSIGNED_FLAG, _ZEROFILL_FLAG = 32, 64
 _MOST_DECIMALS: Final = 6
 
 _DATE: Final = struct.Struct("<HBB")
@@ -40,23 +41,41 @@ def form_of(field: Any) -> Form | None:
     return _OTHERS.get(code, Form.TEXT)
 
 
-def as_text(form: Form, raw: bytes, decimals: int) -> bytes:
+@dataclass(frozen=True)
+class Look:
+    """What the text of a column's values looks like.
+
+    Attributes:
+        digits: an integer has at least so many.
+        decimals: digits of a second; more than six where the server does not know.
+    """
+
+    digits: int = 0
+    decimals: int = 0
+
+
+def look_of(field: Any) -> Look:
+    """Return what the text of a column looks like, by the protocol's description of it."""
+    return Look(field.length if field.flags & _ZEROFILL_FLAG else 0, field.scale)
+
+
+def as_text(form: Form, raw: bytes, look: Look) -> bytes:
     """Return what the server sends for a value in the text protocol.
 
     Args:
         form: how the value stands in its row.
         raw: the value without a length in front; of a form and size that the decoder has checked.
-        decimals: how many digits of a second the column has.
+        look: the column's.
     """
     if form is Form.TEXT:
         return raw
     if form is Form.DOUBLE:
         return repr(struct.unpack("<d", raw)[0]).encode()
     if form is Form.TIME:
-        return _time(raw, decimals).encode()
+        return _time(raw, look.decimals).encode()
     if form in {Form.DATE, Form.DATETIME}:
-        return _moment(form, raw, decimals).encode()
-    return str(int.from_bytes(raw, "little", signed=form <= Form.INT64)).encode()
+        return _moment(form, raw, look.decimals).encode()
+    return str(int.from_bytes(raw, "little", signed=form <= Form.INT64)).zfill(look.digits).encode()
 
 
 def _moment(form: Form, raw: bytes, decimals: int) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import types as at
 
 from rivet_core.builtin.sqlalchemy.columns import Reader, ResultColumn
-from rivet_mysql.binary import as_text, form_of
+from rivet_mysql.binary import Look, as_text, form_of, look_of
 from rivet_mysql.fields import Field, Form, Kind
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Column:
         storage: the type of the arrays that the native decoder's buffers make.
         way: what becomes of them.
         is_text: the value would be ``str`` in Python, not ``bytes``.
-        decimals: digits of a second that the text of a value has.
+        look: what the text of its values looks like.
     """
 
     reader: Reader
@@ -50,7 +50,7 @@ class Column:
     storage: pa.DataType
     way: Way
     is_text: bool
-    decimals: int = 0
+    look: Look
 
     def raw(self, rows: int, buffers: Buffers) -> Any:
         """Return the array that the native decoder has made."""
@@ -66,7 +66,7 @@ class Column:
         """
         if raw is None:
             return None
-        value = as_text(self.field.form, raw, self.decimals)
+        value = as_text(self.field.form, raw, self.look)
         return value.decode("utf-8") if self.is_text else value
 
     def array(self, raw: Any) -> Any:
@@ -117,7 +117,7 @@ def choose(
             zero_is_null=options.zero_dates == "null" and field.kind in (Kind.DATE, Kind.TIMESTAMP),
             form=form,
         )
-        chosen.append(Column(reader, bounded, _storage(field, target, way), way, is_text, described.scale))
+        chosen.append(Column(reader, bounded, _storage(field, target, way), way, is_text, look_of(described)))
     return chosen
 
 
@@ -148,7 +148,7 @@ def _text_way(natural: pa.DataType | None, target: pa.DataType, *, is_text: bool
         # Bytes become text only where they are UTF-8, which is checked in any text.
         if at.is_string(target) or (natural == target and isinstance(natural, pa.JsonType)):
             return Field(Kind.TEXT), Way.NATIVE
-        if at.is_binary(target):
+        if at.is_binary(natural) and at.is_binary(target):
             return Field(Kind.BYTES), Way.NATIVE
         if natural == target and at.is_floating(natural):
             return Field(Kind.TEXT), Way.CAST

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +11,7 @@ from pymysql import err
 from pymysql.connections import MySQLResult
 from pymysql.constants import COMMAND, CR, ER
 
-logger = logging.getLogger(__name__)
+from rivet_core.builtin.sqlalchemy.reading import logger
 
 #: Whether all rows of a described result can be read from their binary form.
 Suits = Callable[[MySQLResult], bool]

@@ -6,7 +6,7 @@ import pytest
 
 from fuzz import mysql
 from fuzz.replay import kept_beside, replay
-from rivet_mysql.fields import Kind
+from rivet_mysql.fields import Form, Kind
 
 CORPUS = kept_beside(__file__)
 
@@ -18,6 +18,8 @@ def test_kept_inputs_give_one_result_however_they_are_cut(first):
     replay(mysql.check, CORPUS[first::16])
 
 
-def test_kept_inputs_have_columns_of_every_kind():
-    """A new kind needs a place in ``fuzz/mysql.py`` and values in ``fuzz/seeds.py``."""
-    assert {field.kind for path in CORPUS for field in mysql.case_of(path.read_bytes()).fields} == set(Kind)
+def test_kept_inputs_have_columns_of_every_kind_and_form():
+    """A new one needs a place in ``fuzz/mysql.py`` and values in ``fuzz/seeds.py``."""
+    fields = [field for path in CORPUS for field in mysql.case_of(path.read_bytes()).fields]
+    assert {field.kind for field in fields} == set(Kind)
+    assert {field.form for field in fields} == set(Form)

@@ -11,10 +11,13 @@ import pymysql
 import pytest
 from pymysql.cursors import SSCursor
 
-from integration.source.both_sources import check_same, open_as_text, open_builtin, open_native, read
-from rivet_core.api import Query, Snapshot, Source
+from fuzz import plain_binary
+from integration.source.both_sources import check_same, open_as_text, open_builtin, open_native, outcome, read
+from rivet_core.api import Query, Snapshot, Source, ValueRefused
 from rivet_core.builtin.sqlalchemy.mysql_snapshot import drop
 from rivet_mysql import prepared
+from rivet_mysql.binary import as_text, form_of, look_of
+from rivet_mysql.fields import Field, Form, Kind
 from servers.mariadb import Mariadb
 
 
@@ -99,11 +102,9 @@ def without_statements(database: Mariadb) -> Iterator[None]:
 def test_a_server_that_prepares_nothing_is_read_by_the_text_protocol(
     database: Mariadb, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG, "rivet_mysql.prepared"):
+    with caplog.at_level(logging.DEBUG, "rivet_core"):
         table = read(open_native, database.url, "items")
-    assert [record.message for record in caplog.records] == [
-        "the server refuses to prepare the query (error 1461), which is read as text"
-    ]
+    assert "the server refuses to prepare the query (error 1461), which is read as text" in caplog.messages
     assert table == read(open_builtin, database.url, "items")
 
 
@@ -137,3 +138,67 @@ def test_each_protocol_gives_the_same(database: Mariadb) -> None:
     table = read(open_native, database.url, "items")
     assert table.equals(read(open_as_text, database.url, "items"))
     assert table.equals(read(open_builtin, database.url, "items"))
+
+
+#: Types whose values have a form of their own in the binary protocol, and values.
+TEXTS = {
+    "tinyint": ("-128", "127", "0"),
+    "smallint unsigned": ("65535", "0", "NULL"),
+    "mediumint": ("-8388608", "8388607", "-1"),
+    "int unsigned zerofill": ("42", "4294967295", "NULL"),
+    "bigint": ("-9223372036854775808", "9223372036854775807", "NULL"),
+    "bigint unsigned": ("18446744073709551615", "0", "1"),
+    "decimal(12,2)": ("1.5", "-0.01", "NULL"),
+    "double": ("0.25", "-12345.5", "NULL"),
+    "year": ("2026", "0", "NULL"),
+    "date": ("'2026-11-23'", "'0000-00-00'", "'2026-00-00'"),
+    "datetime": ("'2026-11-23 05:20:00'", "'0000-00-00'", "'2026-00-01 01:02:03'"),
+    "datetime(3)": ("'2026-11-23 05:20:00'", "'2026-11-23 05:20:00.12'", "NULL"),
+    "timestamp(6) NULL": ("'2026-11-23 05:20:00.000001'", "0", "NULL"),
+    "time": ("'-25:00:01'", "'0'", "'838:59:59'"),
+    "time(2)": ("'-838:00:00.1'", "'00:00:01'", "'0'"),
+    "bit(9)": ("b'101'", "b'111111111'", "NULL"),
+    "varchar(9)": ("'é'", "''", "NULL"),
+    "varbinary(9)": ("x'00ff'", "''", "NULL"),
+    "enum('a','b')": ("'a'", "'b'", "NULL"),
+    "json": ("'[1]'", "'{}'", "NULL"),
+}
+
+
+def test_every_value_has_the_text_of_the_text_protocol(database: Mariadb) -> None:
+    columns = ", ".join(f"c{number} {declared}" for number, declared in enumerate(TEXTS))
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET sql_mode = ''")
+        cursor.execute(f"CREATE TABLE texts ({columns})")
+        for values in zip(*TEXTS.values(), strict=True):
+            cursor.execute(f"INSERT INTO texts VALUES ({', '.join(values)})")
+        connection.decoders = {}
+        connection.use_unicode = False
+        cursor.execute("SELECT * FROM texts")
+        expected = cursor.fetchall()
+        streaming = connection.cursor(SSCursor)
+        assert prepared.run(streaming, "SELECT * FROM texts", lambda described: True)
+        described = streaming._result.fields
+        forms = [Form.TEXT if (form := form_of(field)) is None else form for field in described]
+        looks = [look_of(field) for field in described]
+        for row in expected:
+            payload = connection._read_packet().get_all_data()
+            raws = plain_binary.raws(payload, [Field(Kind.TEXT, form=form) for form in forms])
+            found = [
+                raw if raw is None else as_text(form, raw, look)
+                for form, raw, look in zip(forms, raws, looks, strict=True)
+            ]
+            assert found == list(row)
+        streaming._result._finish_unbuffered_query()
+
+
+def test_a_refused_value_is_named_alike_by_its_key(database: Mariadb) -> None:
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET sql_mode = ''")
+        cursor.execute("CREATE TABLE refused (a datetime(2), b int(5) zerofill, day date, PRIMARY KEY (a, b))")
+        cursor.execute("INSERT INTO refused VALUES ('2026-11-23', 7, '2026-00-01')")
+    check_same(database.url, "refused")
+    told = outcome(open_native, database.url, "refused")
+    assert isinstance(told, tuple)
+    assert told[0] is ValueRefused
+    assert "(a = 2026-11-23 00:00:00.00, b = 00007)" in told[1]

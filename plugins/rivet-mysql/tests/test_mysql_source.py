@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from integration.source.both_sources import check_same, open_builtin, open_native, read
+from integration.source.both_sources import check_same, open_as_text, open_builtin, open_native, read
 from rivet_core.api import Query, QueryError, SourceContext, SourceUnavailable, ValueRefused
 from rivet_core.builtin.sqlalchemy import reading
 from rivet_mysql import source as native
@@ -81,6 +81,15 @@ def test_a_value_far_behind_is_refused_by_its_row(database):
     check_same(database.url, text, columns={"t": pa.int32()})
 
 
+@pytest.mark.parametrize("target", [pa.binary(), pa.binary(16), pa.string(), pa.uuid()])
+def test_a_uuid_becomes_what_the_user_asks_for(database, target):
+    database.execute(
+        "CREATE OR REPLACE TABLE ids (u uuid)",
+        "INSERT INTO ids VALUES ('6ba7b810-9dad-41d1-80b4-00c04fd430c8'), (NULL)",
+    )
+    check_same(database.url, "ids", columns={"u": target})
+
+
 def test_leaving_a_large_result_is_prompt(database):
     endless = Query("SELECT seq, REPEAT('x', 1000) AS s FROM seq_1_to_100000000")
     started = time.monotonic()
@@ -137,6 +146,11 @@ def test_a_snapshot_survives_readers_that_leave_early(database):
 VALUES = {
     "bigint": st.integers(-(2**63), 2**63 - 1),
     "bigint unsigned": st.integers(0, 2**64 - 1),
+    "tinyint": st.integers(-128, 127),
+    "smallint unsigned": st.integers(0, 2**16 - 1),
+    "mediumint": st.integers(-(2**23), 2**23 - 1),
+    "int unsigned zerofill": st.integers(0, 2**32 - 1),
+    "year": st.integers(1901, 2155),
     "decimal(65,30)": st.decimals(-(10**34), 10**34, places=30),
     "double": st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False),
     "float": st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False, width=32),
@@ -160,9 +174,11 @@ def test_values_are_those_of_the_driver_and_of_the_built_in_source(database, dat
         cursor.execute(f"CREATE OR REPLACE TABLE drawn ({columns})")
         if rows:
             cursor.executemany(f"INSERT INTO drawn VALUES ({marks})", rows)
-        cursor.execute(f"SELECT {', '.join('c4 * 1e0' if name == 'c4' else name for name in names)} FROM drawn")
+        exact = (f"{n} * 1e0" if declared == "float" else n for n, declared in zip(names, VALUES, strict=True))
+        cursor.execute(f"SELECT {', '.join(exact)} FROM drawn")
         driver = cursor.fetchall()
     table = read(open_native, database.url, "drawn", batch_bytes=data.draw(st.integers(100, 20_000)))
+    assert table == read(open_as_text, database.url, "drawn")
     assert table == read(open_builtin, database.url, "drawn")
     got = [tuple(row.values()) for row in table.to_pylist()]
     assert [(*row[:-1], row[-1] and str(row[-1])) for row in got] == list(driver)

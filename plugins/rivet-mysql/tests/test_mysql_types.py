@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from integration.source.both_sources import check_same, open_builtin, open_native, outcome, read
+from integration.source.both_sources import check_same, open_as_text, open_builtin, open_native, outcome, read
 from integration.types.cases import Engine
 from integration.types.export import Column, create_table
 from integration.types.mariadb_types import MARIADB
@@ -58,8 +58,9 @@ def database(request):
     return sample
 
 
-def test_every_type_is_described_and_read_alike(database):
-    native = read(open_native, database.url, "every type")
+@pytest.mark.parametrize("open_source", [open_native, open_as_text])
+def test_every_type_is_described_and_read_alike(database, open_source):
+    native = read(open_source, database.url, "every type")
     builtin = read(open_builtin, database.url, "every type")
     assert native.schema == builtin.schema
     for name in native.column_names:
@@ -81,7 +82,8 @@ def test_zero_and_partial_dates_follow_their_policy_alike(database, declared, va
     database.create(table, [Column(declared, [None, value]), Column("int", [1, 2], null=False)])
     for policy in ("error", "null"):
         told = outcome(open_native, database.url, table, zero_dates=policy)
-        assert told == outcome(open_builtin, database.url, table, zero_dates=policy)
+        for open_source in (open_as_text, open_builtin):
+            assert told == outcome(open_source, database.url, table, zero_dates=policy)
         assert told[0] is ValueRefused if policy == "error" else told[1] == ["[None, None]", "[1, 2]"]
 
 
@@ -89,7 +91,7 @@ def test_every_width_of_bits(database):
     widths = range(1, 65)
     values = [[0, 1, 2**width - 1, None] for width in widths]
     database.create("bits", [Column(f"bit({width})", given) for width, given in zip(widths, values, strict=True)])
-    for open_source in (open_native, open_builtin):
+    for open_source in (open_native, open_as_text, open_builtin):
         table = read(open_source, database.url, "bits")
         numbers = read(open_source, database.url, "bits", columns=dict.fromkeys(table.column_names, pa.uint64()))
         for width, given in zip(widths, values, strict=True):
@@ -116,7 +118,7 @@ def test_every_number_of_decimals_of_a_second(database):
             f"timestamp({digits})": [None, instant],
         }
     database.create("fractions", columns)
-    for open_source in (open_native, open_builtin):
+    for open_source in (open_native, open_as_text, open_builtin):
         table = read(open_source, database.url, "fractions")
         assert {name: table[name].to_pylist() for name in table.column_names} == expected
 
