@@ -6,10 +6,11 @@ there. A row is written into the columns field by field and counts only when all
 before it, so a row that is cut off or too large for the batch is simply decoded again.
 """
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 import pyarrow as pa
@@ -86,10 +87,11 @@ cdef enum:
     MAX_EXTENSION_BYTES = 1 << 20
     MAX_ROW_BYTES = 0x3FFFFFFF     # the server's own bound of an allocation
     MAX_BATCH_BYTES = 1 << 30      # offsets have 31 bits
+    SHORT_NUMERIC_BYTES = 16
     MAX_NUMERIC_BYTES = 8 + 2 * 0x7FFF
     LIMBS = 9                      # of 32 bits: a number of 76 digits and a group of four more
     FIRST_ROWS = 1024
-    SHORT_BYTES = 16
+    BLOCK_BYTES = 64               # of a short text, which is copied with what stands behind it
     MAX_ROWS = 65536
     FIRST_BYTES_PER_VALUE = 24
     ASCII_BLOCK_BYTES = 1024
@@ -115,19 +117,21 @@ for _power in range(1, 20):
 
 cdef struct Col:
     int kind
-    int width            # bytes of a value; 0 for BOOL and for kinds of any length
     int wire             # bytes of a value in the stream; 0 where they differ, or where none may be so large
-    int nullable
-    int64_t max_bytes
-    int precision
-    int scale
-    uint32_t[LIMBS] bound  # 10 to the power of the precision
-    uint64_t short_bound   # the same, or 10 to the power of 18 where that is less
-    uint8_t* valid
     uint8_t* data
     int32_t* offsets
+    uint8_t* valid
     int64_t capacity     # of data, in bytes, for kinds of any length
+    uint64_t short_bound # of a decimal's units: 10 to the power of the precision, or of 18 where that is less
+    int short_bytes      # of a value of any length: up to so many are copied as a block
+    bint short_decimals  # may be tried
+    int scale
+    int precision
+    int nullable
+    int width            # bytes of a value; 0 for BOOL and for kinds of any length
+    int64_t max_bytes
     double average       # bytes of a value in the last batch
+    uint32_t[LIMBS] bound  # 10 to the power of the precision
 
 
 cdef inline uint16_t _u16(const uint8_t* p) noexcept nogil:
@@ -160,41 +164,28 @@ cdef inline int _below(const uint32_t* limbs, const uint32_t* bound) noexcept no
 
 
 cdef inline int _short_decimal(const uint8_t* p, int32_t length, const Col* col, uint8_t* out) noexcept nogil:
-    """Write a numeric of at most four groups that fits a decimal128; else leave it to ``_decimal``, which says why."""
-    cdef uint64_t head, units
+    """Write a numeric of at most four groups that fits a decimal128; else leave it to ``_decimal``, which says why.
+
+    Reads ``SHORT_NUMERIC_BYTES``, however long it is.
+    """
+    cdef uint64_t head = _u64(p), units
     cdef uint32_t first, second, third, fourth
-    cdef int groups, e
+    cdef int groups = <int>(head >> 48), e
     cdef int64_t word
-    if length > 16 or length < 8:
+    # The sign is the plus or the minus.
+    if groups > 4 or length != 8 + 2 * groups or (head & 0xBFFF0000UL) != 0:
         return SHORT
-    head = _u64(p)
-    groups = <int>(head >> 48)
-    if length != 8 + 2 * groups or (head & 0xBFFF0000UL) != 0:  # neither plus nor minus
-        return SHORT
-    if groups == 0:
-        memset(out, 0, 16)
-        return DONE
     e = 4 * (<int><int16_t>(head >> 32) - groups + 1) + col.scale  # of the last group
     if e < -3 or e + 4 * groups > 18:
         return SHORT
-    first = _u16(p + 8)
-    if groups == 1:
-        second = third = fourth = 0
-        units = first
-    elif groups == 2:
-        second = _u16(p + 10)
-        third = fourth = 0
-        units = first * <uint32_t>10000 + second
-    else:
-        second = _u16(p + 10)
-        third = _u16(p + 12)
-        units = (first * <uint32_t>10000 + second) * <uint64_t>10000 + third
-        fourth = 0
-        if groups == 4:
-            fourth = _u16(p + 14)
-            units = units * 10000 + fourth
+    units = _u64(p + 8) >> ((64 - 16 * groups) & 63) if groups else 0  # what is not there is zeros in front
+    first = <uint32_t>(units >> 48)
+    second = <uint32_t>(units >> 32) & 0xFFFF
+    third = <uint32_t>(units >> 16) & 0xFFFF
+    fourth = <uint32_t>units & 0xFFFF
     if (first > 9999) | (second > 9999) | (third > 9999) | (fourth > 9999):
         return SHORT
+    units = <uint64_t>(first * 10000 + second) * 100000000 + (third * 10000 + fourth)
     if e >= 0:
         units *= POWERS[e]
     else:
@@ -321,6 +312,7 @@ cdef int _decimal(const uint8_t* p, int32_t length, const Col* col, uint8_t* out
 include "_messages.pxi"
 
 
+@cython.final
 cdef class Decoder:
     """Turns the bytes of binary COPY streams of one shape into batches of rows.
 
@@ -346,6 +338,7 @@ cdef class Decoder:
     # The input: `here` points to `size` bytes, of which `at` are read.
     cdef const uint8_t* here
     cdef int64_t at, size, need
+    cdef int64_t slack           # bytes behind them that may be read, whatever they are
     cdef uint8_t* pending        # a row that has not come as a whole
     cdef int64_t pending_capacity
     cdef char* message           # of libpq
@@ -382,11 +375,13 @@ cdef class Decoder:
             self.cols[i].nullable = field.nullable
             self.cols[i].max_bytes = field.max_bytes
             self.cols[i].average = FIRST_BYTES_PER_VALUE
+            self.cols[i].short_bytes = min(field.max_bytes or BLOCK_BYTES, BLOCK_BYTES) if kind == BYTES else -1
             if kind in (DECIMAL128, DECIMAL256):
                 if not 1 <= field.precision <= (38 if kind == DECIMAL128 else 76) or not 0 <= field.scale <= field.precision:
                     raise ValueError("a decimal of that precision and scale is not decoded")
                 self.cols[i].precision = field.precision
                 self.cols[i].scale = field.scale
+                self.cols[i].short_decimals = kind == DECIMAL128 and not 0 < field.max_bytes < SHORT_NUMERIC_BYTES
                 self.cols[i].short_bound = POWERS[min(field.precision, 18)]
                 for limb in range(LIMBS):
                     self.cols[i].bound[limb] = (10**field.precision >> (32 * limb)) & 0xFFFFFFFF
@@ -420,7 +415,7 @@ cdef class Decoder:
         cdef list full = []
         cdef int result
         self._check_alive()
-        if not self._take_input(<const uint8_t*><const char*>data, len(data)):
+        if not self._take_input(<const uint8_t*><const char*>data, len(data), 0):
             self._die()
             raise MemoryError
         try:
@@ -434,7 +429,7 @@ cdef class Decoder:
                 else:
                     self._attend(result)
             # The bytes are the caller's; what is left of them must be ours.
-            if not self._take_input(NULL, 0):
+            if not self._take_input(NULL, 0, 0):
                 raise MemoryError
         except BaseException:
             self._die()
@@ -644,16 +639,19 @@ cdef class Decoder:
         self.validity = self.offsets = self.data = None
         return Rows(n, columns)
 
-    cdef int _take_input(self, const uint8_t* bytes_, int64_t length) noexcept nogil:
+    cdef inline int _take_input(self, const uint8_t* bytes_, int64_t length, int64_t slack) noexcept nogil:
         """Go on with these bytes after those that are left, which are copied; 0 without memory for them."""
-        cdef int64_t left = self.size - self.at, wanted
+        if self.at != self.size:
+            return self._append(bytes_, length)
+        self.here = bytes_
+        self.at = 0
+        self.size = length
+        self.slack = slack
+        return 1
+
+    cdef int _append(self, const uint8_t* bytes_, int64_t length) noexcept nogil:
+        cdef int64_t left = self.size - self.at, wanted = left + length + BLOCK_BYTES
         cdef uint8_t* larger
-        if left == 0:
-            self.here = bytes_
-            self.at = 0
-            self.size = length
-            return 1
-        wanted = left + length
         if wanted > self.pending_capacity:
             if wanted < 2 * self.pending_capacity:
                 wanted = 2 * self.pending_capacity
@@ -668,9 +666,11 @@ cdef class Decoder:
             memmove(self.pending, self.here + self.at, left)
         if length:
             memcpy(self.pending + left, bytes_, length)
+        memset(self.pending + left + length, 0, BLOCK_BYTES)
         self.here = self.pending
         self.at = 0
         self.size = left + length
+        self.slack = BLOCK_BYTES
         return 1
 
     cdef int _run(self) noexcept nogil:
@@ -692,7 +692,7 @@ cdef class Decoder:
         while True:
             result = self.messages.take(&bytes_, &length)
             if result == DONE:
-                return DONE if self._take_input(bytes_, length) else NO_MEMORY
+                return DONE if self._take_input(bytes_, length, BLOCK_BYTES) else NO_MEMORY
             if result == MALFORMED:
                 self.problem = self.messages.problem
             if result == ASIDE:
@@ -701,7 +701,7 @@ cdef class Decoder:
             if result != SHORT:
                 return result
             # What is left of a row is in the buffer that is about to be filled anew.
-            if not self._take_input(NULL, 0):
+            if not self._take_input(NULL, 0, 0):
                 return NO_MEMORY
             result = self._receive()
             if result != DONE:
@@ -761,11 +761,9 @@ cdef class Decoder:
             if self.message != NULL:
                 self.release(self.message)
             self.message = message
-            self.here = <const uint8_t*>message
-            self.at = 0
-            self.size = length
+            self._take_input(<const uint8_t*>message, length, 0)
             return DONE
-        ready = self._take_input(<const uint8_t*>message, length)
+        ready = self._take_input(<const uint8_t*>message, length, 0)
         self.release(message)
         return DONE if ready else NO_MEMORY
 
@@ -831,13 +829,16 @@ cdef class Decoder:
         """Decode one row behind those of the batch."""
         cdef const uint8_t* start = self.here + self.at
         cdef const uint8_t* end = self.here + self.size
+        cdef const uint8_t* readable = end + self.slack
         cdef const uint8_t* p = start
         cdef int64_t n = self.rows, room
         cdef int64_t added = 0
         cdef int32_t length
         cdef int16_t fields
         cdef int i, result
-        cdef Col* col
+        cdef int count = self.count
+        cdef bint lenient = self.lenient
+        cdef Col* col = self.cols - 1
         if end - p < 2:
             self.need = 2
             return SHORT
@@ -847,33 +848,45 @@ cdef class Decoder:
             self.at += 2
             self.state = ENDED
             return DONE
-        if fields != self.count:
+        if fields != count:
             self.problem = "a row has another number of fields than the query"
             return MALFORMED
         if n == self.capacity:
             return FULL
-        for i in range(self.count):
-            col = &self.cols[i]
+        for i in range(count):
+            col += 1
             if end - p < 4:
                 self.need = p - start + 4
                 return SHORT
             length = <int32_t>_u32(p)
             p += 4
-            if length > 0 and length == col.wire and length <= end - p:
-                result = _put(col, n, p, length)
-                if result == DONE:
-                    p += length
-                    continue
-                # Whatever is wrong with it is told below.
+            # What is whole and ordinary; whatever is wrong with the rest is told below.
+            if 0 <= length <= end - p:
+                if length == col.wire and length:
+                    if _put(col, n, p, length) == DONE:
+                        p += length
+                        continue
+                elif length <= col.short_bytes:
+                    room = col.offsets[n] + <int64_t>BLOCK_BYTES
+                    if room <= col.capacity and readable - p >= BLOCK_BYTES:
+                        _copy_block(col.data + room - BLOCK_BYTES, p, length)
+                        col.offsets[n + 1] = <int32_t>(room - BLOCK_BYTES + length)
+                        added += length
+                        p += length
+                        continue
+                elif col.short_decimals and readable - p >= SHORT_NUMERIC_BYTES:
+                    if _short_decimal(p, length, col, col.data + 16 * n) == DONE:
+                        p += length
+                        continue
             if length < 0:
                 if length != -1:
                     self.problem = "a field has an impossible length"
                     return MALFORMED
-                if not col.nullable and not self.lenient:
+                if not col.nullable and not lenient:
                     return self._complain(i, NULL_VALUE, 0)
                 _put_null(col, n)
                 continue
-            if col.max_bytes and length - (col.kind == JSONB) > col.max_bytes and not self.lenient:
+            if col.max_bytes and length - (col.kind == JSONB) > col.max_bytes and not lenient:
                 return self._complain(i, LARGE, length - (col.kind == JSONB))
             if not _possible(col.kind, length) or p - start + length > MAX_ROW_BYTES:
                 self.problem = "a field has an impossible length"
@@ -888,7 +901,7 @@ cdef class Decoder:
                         return MALFORMED
                     p += 1
                     length -= 1
-                if self.lenient and col.max_bytes and length > col.max_bytes:
+                if lenient and col.max_bytes and length > col.max_bytes:
                     _put_null(col, n)
                 else:
                     room = col.offsets[n] + <int64_t>length
@@ -898,10 +911,7 @@ cdef class Decoder:
                         self.bad_column = i
                         self.bad_size = room
                         return GROW
-                    if length <= SHORT_BYTES <= end - p and col.offsets[n] + SHORT_BYTES <= col.capacity:
-                        memcpy(col.data + col.offsets[n], p, SHORT_BYTES)  # of a known size, it is no call
-                    else:
-                        memcpy(col.data + col.offsets[n], p, length)
+                    memcpy(col.data + col.offsets[n], p, length)
                     col.offsets[n + 1] = <int32_t>room
                     added += length
             else:
@@ -910,7 +920,7 @@ cdef class Decoder:
                     if result == MALFORMED:
                         self.problem = "a value has an impossible form"
                         return MALFORMED
-                    if not self.lenient:
+                    if not lenient:
                         return self._complain(i, UNFIT, length)
                     _put_null(col, n)
             p += length
@@ -963,6 +973,15 @@ cdef inline int _possible(int kind, int32_t length) noexcept nogil:
     return length == 8
 
 
+cdef inline void _copy_block(uint8_t* out, const uint8_t* p, int length) noexcept nogil:
+    """Copy at most ``BLOCK_BYTES``, and more than there are: a copy of a known size is no call."""
+    memcpy(out, p, 16)
+    if length > 16:
+        memcpy(out + 16, p + 16, 16)
+        if length > 32:
+            memcpy(out + 32, p + 32, 32)
+
+
 cdef inline int _put(Col* col, int64_t n, const uint8_t* p, int32_t length) noexcept nogil:
     """Write a value of fixed width; DONE, REFUSED or MALFORMED."""
     cdef uint16_t two
@@ -977,8 +996,6 @@ cdef inline int _put(Col* col, int64_t n, const uint8_t* p, int32_t length) noex
         four = _u32(p)
         memcpy(col.data + 4 * n, &four, 4)
     elif col.kind == DECIMAL128:
-        if _short_decimal(p, length, col, col.data + 16 * n) == DONE:
-            return DONE
         return _decimal(p, length, col, col.data + 16 * n)
     elif col.kind == DATE:
         day = <int32_t>_u32(p)

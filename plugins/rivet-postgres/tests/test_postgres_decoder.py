@@ -292,25 +292,31 @@ def test_a_value_that_does_not_fit_is_refused_with_its_row(kind, sent):
 def test_numerics_with_further_zeros_are_the_same(value, leading, trailing):
     sent = numeric(value, leading=leading, trailing=trailing)
     for kind in (Kind.DECIMAL128, Kind.DECIMAL256):
-        assert table([kind], decode([field(kind)], [stream(row(sent))]))["0"].to_pylist() == [value]
+        found = table([kind], decode([field(kind)], [stream(row(sent), row(sent))]))
+        assert found["0"].to_pylist() == [value, value]
 
 
 @given(
     st.integers(1, 76).flatmap(lambda precision: st.tuples(st.just(precision), st.integers(0, precision))),
-    st.integers(-(10**80), 10**80) | st.integers(-(10**20), 10**20),
-    st.integers(0, 80),
+    st.integers(-(10**80), 10**80) | st.integers(-(10**20), 10**20) | st.integers(-(10**7), 10**7),
+    st.integers(0, 80) | st.integers(0, 8),
+    st.booleans(),
 )
-def test_a_numeric_fits_or_is_refused_by_arithmetic(shape, digits, places):
+def test_a_numeric_fits_or_is_refused_by_arithmetic(shape, digits, places, in_front):
     precision, scale = shape
     value = scaled(digits, places)
     kind, type_ = (Kind.DECIMAL128, pa.decimal128) if precision <= 38 else (Kind.DECIMAL256, pa.decimal256)
     units, rest = divmod(abs(digits) * 10**scale, 10**places)
-    item = Field(kind, precision=precision, scale=scale)
+    # A short one is read in another way where there is something behind it.
+    behind = [Kind.UUID] * in_front
+    fields = [Field(kind, precision=precision, scale=scale), *map(field, behind)]
+    sent = stream(row(numeric(value), *(bytes(16) for _ in behind)))
     if rest or units >= 10**precision:
         with pytest.raises(RefusedField):
-            decode([item], [stream(row(numeric(value)))])
+            decode(fields, [sent])
         return
-    found = table([kind], decode([item], [stream(row(numeric(value)))]), [type_(precision, scale)])["0"][0].as_py()
+    types = [type_(precision, scale), *(ARROW[other] for other in behind)]
+    found = table([kind, *behind], decode(fields, [sent]), types)["0"][0].as_py()
     assert found == scaled(units if digits >= 0 else -units, scale)
 
 
@@ -372,3 +378,22 @@ def test_a_column_is_ascii_unless_any_byte_is_not(kind, size):
 def test_a_column_of_fixed_width_is_not_told_to_be_ascii():
     (rows,) = decode([field(Kind.WORD32)], [stream(row(bytes(4)))])
     assert not rows.columns[0].ascii
+
+
+@pytest.mark.parametrize("max_bytes", [0, 15, 100])
+def test_texts_of_any_length_are_copied_exactly(max_bytes):
+    values = [bytes((place + size) % 256 for place in range(size)) for size in [*range(16), *range(100, 0, -1)]]
+    values = [value for value in values if len(value) <= (max_bytes or 100)]
+    item = field(Kind.BYTES, max_bytes=max_bytes)
+    for batch_bytes in (LARGE, 1000):
+        batches = decode([item, item], [stream(*(row(value, value[::-1]) for value in values))], batch_bytes)
+        found = table([Kind.BYTES] * 2, batches)
+        assert found["0"].to_pylist() == values
+        assert found["1"].to_pylist() == [value[::-1] for value in values]
+
+
+def test_a_numeric_longer_than_a_bound_is_refused():
+    item = Field(Kind.DECIMAL128, max_bytes=9, precision=9, scale=2)
+    with pytest.raises(RefusedField) as caught:
+        decode([item], [stream(row(numeric(Decimal("1.5"))), row(numeric(Decimal(2))))])
+    assert (caught.value.reason, caught.value.row) == (Reason.LARGE, 1)
