@@ -96,7 +96,8 @@ cdef enum:
     FIRST_BYTES_PER_VALUE = 24
     ASCII_BLOCK_BYTES = 1024
     WAIT_MILLISECONDS = 100
-    PAUSE_NANOSECONDS = 300000
+    FIRST_PAUSE_NANOSECONDS = 100000
+    LAST_PAUSE_NANOSECONDS = 1000000
     CHECKED_RECEIPTS = 256
 
 cdef const char* SIGNATURE = b"PGCOPY\n\xff\r\n\0"
@@ -359,7 +360,7 @@ cdef class Decoder:
     cdef consume_input_t consume_input
     cdef socket_t socket
     cdef bint tls, over, lost
-    cdef int64_t silent, patience
+    cdef int64_t silent, patience, pause
 
     def __cinit__(self, fields, batch_bytes):
         cdef int i, limb
@@ -469,6 +470,7 @@ cdef class Decoder:
         self.over = self.lost = False
         self.patience = patience
         self.silent = 0
+        self.pause = FIRST_PAUSE_NANOSECONDS
 
     def drain(self):
         """Return the next full batch; ``None`` when there is no more, whether the stream is over or has failed.
@@ -707,8 +709,20 @@ cdef class Decoder:
             if result != DONE:
                 return result
 
+    cdef void _let_work(self) noexcept nogil:
+        """Sleep for a moment, which is short in a short statement.
+
+        Whoever waits for a socket is woken by every packet. A server that sends many small ones is let work for a while
+        first, which spares both sides most of their switches.
+        """
+        cdef timespec moment
+        moment.tv_sec = 0
+        moment.tv_nsec = self.pause
+        nanosleep(&moment, NULL)
+        self.pause = min(2 * self.pause, <int64_t>LAST_PAUSE_NANOSECONDS)
+
     cdef int _receive(self) noexcept nogil:
-        """Wait for input for a while. As to the pause, see ``_next_of_libpq``."""
+        """Take input, waiting for it for a while."""
         cdef int step, result
         self.receipts += 1
         if self.receipts >= CHECKED_RECEIPTS:
@@ -716,7 +730,7 @@ cdef class Decoder:
             return CHECK
         for step in range(3):
             if step == 1:
-                _pause()
+                self._let_work()
             elif step == 2 and not _is_ready(self.messages.fd):
                 return WAIT
             result = self.messages.receive()
@@ -727,11 +741,7 @@ cdef class Decoder:
         return WAIT
 
     cdef int _next_of_libpq(self) noexcept nogil:
-        """Take the next message from libpq, waiting for it for a while.
-
-        Whoever waits for a socket is woken by every packet. A server that sends many small ones is let work for a
-        moment first, which spares both sides most of their switches.
-        """
+        """Take the next message from libpq, waiting for it for a while."""
         cdef char* message = NULL
         cdef int length, ready, fd
         cdef int step = 0
@@ -745,7 +755,7 @@ cdef class Decoder:
                 return FAILED
             # TLS may hold bytes that the socket no longer shows, so libpq is asked before the socket is waited for.
             if step == 1:
-                _pause()
+                self._let_work()
             elif step == 2:
                 fd = self.socket(self.connection)
                 if fd < 0:
@@ -936,13 +946,6 @@ cdef class Decoder:
         self.reason = reason
         self.bad_size = size
         return REFUSED
-
-
-cdef inline void _pause() noexcept nogil:
-    cdef timespec moment
-    moment.tv_sec = 0
-    moment.tv_nsec = PAUSE_NANOSECONDS
-    nanosleep(&moment, NULL)
 
 
 cdef inline bint _is_ready(int fd) noexcept nogil:
