@@ -77,6 +77,7 @@ cdef enum:
     GROWTH = 4
     FIRST_TEXT_BYTES = 16  # of a value, until some are known
     SHORT_BYTES = 16
+    NO_DIGIT = 0xFF
 
 cdef int64_t MAX_ROW_BYTES = (1 << 30) + (1 << 24)  # the largest max_allowed_packet, and what is around it
 cdef int64_t MAX_BATCH_BYTES = 1 << 30  # offsets have 31 bits, and one row more is added
@@ -1001,30 +1002,26 @@ cdef bint _put_duration(Col* col, int64_t n, const uint8_t* s, int64_t size) noe
     return True
 
 
-cdef inline int _hex(uint8_t c) noexcept nogil:
-    if 48 <= c <= 57:
-        return c - 48
-    c |= 32
-    return c - 87 if 97 <= c <= 102 else -1
+# The number that a hexadecimal digit stands for, or one of more than four bits; and where a UUID has them.
+cdef uint8_t[256] HEX
+memset(HEX, NO_DIGIT, sizeof(HEX))
+for _value in range(16):
+    HEX[ord("0123456789abcdef"[_value])] = HEX[ord("0123456789ABCDEF"[_value])] = _value
+cdef uint8_t[16] UUID_DIGITS = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34]
 
 
 cdef bint _put_uuid(Col* col, int64_t n, const uint8_t* s, int64_t size) noexcept nogil:
     cdef uint8_t* to = col.data + 16 * n
-    cdef int i, at = 0, high, low
-    if size != 36:
+    cdef int i
+    cdef uint8_t high, low, all_bits = 0
+    if size != 36 or s[8] != 45 or s[13] != 45 or s[18] != 45 or s[23] != 45:
         return False
     for i in range(16):
-        if at == 8 or at == 13 or at == 18 or at == 23:
-            if s[at] != 45:
-                return False
-            at += 1
-        high = _hex(s[at])
-        low = _hex(s[at + 1])
-        if high < 0 or low < 0:
-            return False
-        to[i] = <uint8_t>(16 * high + low)
-        at += 2
-    return True
+        high = HEX[s[UUID_DIGITS[i]]]
+        low = HEX[s[UUID_DIGITS[i] + 1]]
+        all_bits |= high | low
+        to[i] = <uint8_t>(high << 4 | low)
+    return all_bits < 16
 
 
 cdef bint _is_zero_date(const Col* col, const uint8_t* s, uint64_t size) noexcept nogil:
@@ -1047,12 +1044,28 @@ cdef bint _is_zero_date(const Col* col, const uint8_t* s, uint64_t size) noexcep
     return True
 
 
+cdef inline bint _is_ascii(const uint8_t* s, int64_t size) noexcept nogil:
+    cdef int64_t i = 0
+    cdef uint64_t word, all_bits = 0
+    if size < 8:
+        for i in range(size):
+            all_bits |= s[i]
+        return not all_bits & 0x80
+    for i in range(0, size - 7, 8):
+        memcpy(&word, s + i, 8)
+        all_bits |= word
+    memcpy(&word, s + size - 8, 8)
+    return not (all_bits | word) & HIGH_BITS
+
+
 cdef inline bint _is_utf8(const uint8_t* s, int64_t size) noexcept nogil:
     """Whether the bytes are UTF-8 (RFC 3629): no surrogates, nothing overlong, nothing beyond U+10FFFF."""
     cdef int64_t i = 0
     cdef int more, k
     cdef uint64_t word
     cdef uint8_t c, low, high
+    if _is_ascii(s, size):
+        return True
     while i < size:
         while size - i >= 8:
             memcpy(&word, s + i, 8)

@@ -21,6 +21,7 @@ _PREPARED: Final = struct.Struct("<BIHH")  # OK, the statement's number, how man
 # The server, or a proxy in front of it, does not prepare this statement, or not any more; it may run it all the same.
 _REFUSALS: Final = {
     ER.UNKNOWN_COM_ERROR,
+    ER.UNKNOWN_ERROR,  # by which proxies say what they cannot
     ER.NOT_SUPPORTED_YET,
     ER.UNKNOWN_STMT_HANDLER,
     ER.UNSUPPORTED_PS,
