@@ -36,7 +36,16 @@ if TYPE_CHECKING:
 __all__ = ["PluginInfo", "Provided", "Registry", "Status", "discover", "load_object", "load_registry", "strict_plugins"]
 
 Status = Literal["active", "disabled", "broken", "incompatible", "conflict"]
-Kind = Literal["destination", "format", "source", "fallback source", "auth resolver", "events", "commands"]
+Kind = Literal[
+    "destination",
+    "format",
+    "fallback format",
+    "source",
+    "fallback source",
+    "auth resolver",
+    "events",
+    "commands",
+]
 Claim = tuple[Kind, str]
 Spec = DestinationSpec | FormatSpec | SourceSpec | AuthResolverSpec
 T = TypeVar("T")
@@ -47,6 +56,8 @@ _SPEC_HOOKS: Final[Mapping[str, type[Spec]]] = {
     "rivet_destinations": DestinationSpec,
     "rivet_auth_resolvers": AuthResolverSpec,
 }
+#: What serves a name that no plugin of the other kind claims.
+_SPARE: Final[Mapping[Kind, Kind]] = {"format": "fallback format", "source": "fallback source"}
 _IMPORT_STRING: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _TYPE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -171,8 +182,11 @@ class Registry:
         self.destinations: Mapping[str, DestinationSpec] = {
             spec.type: spec for spec in specs if isinstance(spec, DestinationSpec) and self._own(spec, "destination")
         }
+        formats = [spec for spec in specs if isinstance(spec, FormatSpec)]
+        spare = {spec.name: spec for spec in formats if self._own(spec, "fallback format")}
+        wanted = {spec.name: spec for spec in formats if self._own(spec, "format")}
         self.formats: Mapping[str, FormatSpec] = {
-            spec.name: spec for spec in specs if isinstance(spec, FormatSpec) and self._own(spec, "format")
+            name: spec for name, spec in (spare | wanted).items() if ("format", name) not in self._conflicts
         }
         sources = [spec for spec in specs if isinstance(spec, SourceSpec)]
         fallbacks = {name: spec for spec in sources for name in self._own(spec, "fallback source")}
@@ -275,7 +289,7 @@ class Registry:
     def _find(self, specs: Mapping[str, T], kind: Kind, name: str) -> T:
         if name in specs:
             return specs[name]
-        conflict = self._conflicts.get((kind, name)) or self._conflicts.get(("fallback source", name))
+        conflict = self._conflicts.get((kind, name)) or self._conflicts.get((_SPARE.get(kind, kind), name))
         if conflict:
             raise PluginError(conflict, hint="uninstall one of them, or name the plugins to load in RIVET_PLUGINS")
         raise _missing(kind, name, sorted(specs), self.plugins)
@@ -420,7 +434,7 @@ def _claims(spec: Spec) -> Iterator[Claim]:
         case DestinationSpec():
             yield "destination", spec.type
         case FormatSpec():
-            yield "format", spec.name
+            yield ("fallback format" if spec.fallback else "format"), spec.name
         case SourceSpec():
             yield "source", spec.type
             for type_ in spec.fallback_for:

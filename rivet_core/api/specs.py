@@ -53,6 +53,7 @@ class FormatSpec:
         summary: one line for ``rivet plugins list``.
         config: import string of the pydantic model of its options; has a field ``compression``.
         factory: import string of ``(config) -> Format``.
+        fallback: it serves only while no installed plugin claims the name.
         api: the plugin interface it was written for.
     """
 
@@ -62,6 +63,7 @@ class FormatSpec:
     summary: str
     config: str
     factory: str
+    fallback: bool = False
     api: int = API_VERSION
 
 

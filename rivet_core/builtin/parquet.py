@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -72,7 +72,8 @@ class ParquetFormat(Format):
 
     def __init__(self, config: ParquetConfig) -> None:
         self.compression = config.compression
-        self._options = {
+        #: Arguments of ``pyarrow.parquet.ParquetWriter``.
+        self.options: Final[dict[str, Any]] = {
             "compression": config.compression,
             "compression_level": config.compression_level or _DEFAULT_LEVELS.get(config.compression),
             "store_decimal_as_integer": True,
@@ -85,12 +86,37 @@ class ParquetFormat(Format):
         empty = _lossless_empty_file(schema)
         if empty is None:
             raise _refusal(schema)
-        deltas = [field.name for field in schema if self._delta and _is_integer(field.type)]
-        return ParquetEncoder(sink, schema, empty.size, group_bytes=group_bytes, options=self._options, deltas=deltas)
+        return ParquetEncoder(sink, schema, empty.size, group_bytes=group_bytes, open_writer=self.open_writer)
+
+    def open_writer(self, sink: pa.NativeFile, schema: pa.Schema, dictionary: Sequence[str]) -> RowGroupWriter:
+        """Open what writes row groups into a file.
+
+        Args:
+            dictionary: paths of the leaf columns that get a dictionary.
+        """
+        columns = self.delta_columns(schema, dictionary)
+        encodings = dict.fromkeys(columns, "DELTA_BINARY_PACKED")
+        options = {**self.options, "use_dictionary": list(dictionary), "column_encoding": encodings or None}
+        return _ArrowWriter(pq.ParquetWriter(sink, schema, **options))
+
+    def delta_columns(self, schema: pa.Schema, dictionary: Sequence[str]) -> list[str]:
+        """Return the columns that hold the differences of their values."""
+        integers = [field.name for field in schema if self._delta and _is_integer(field.type)]
+        return [name for name in integers if name not in dictionary]
 
     def decoder(self, source: BinaryIO, schema: pa.Schema | None = None) -> ParquetDecoder:
         """Open a decoder; the file's own schema counts, ``schema`` is not needed."""
         return ParquetDecoder(source)
+
+
+class RowGroupWriter(Protocol):
+    """Writes row groups into one file."""
+
+    def write_table(self, table: pa.Table) -> None:
+        """Write one row group."""
+
+    def close(self) -> None:
+        """Write the footer."""
 
 
 class ParquetEncoder(Encoder):
@@ -100,8 +126,7 @@ class ParquetEncoder(Encoder):
         sink: any object with ``write``.
         empty_bytes: size of a file with this schema and no rows.
         group_bytes: bound of what is held back, in bytes of Arrow data.
-        options: arguments of ``pyarrow.parquet.ParquetWriter``.
-        deltas: columns that hold differences of their values, unless they get a dictionary.
+        open_writer: opens what writes row groups, as ``ParquetFormat.open_writer``.
     """
 
     def __init__(
@@ -111,20 +136,19 @@ class ParquetEncoder(Encoder):
         empty_bytes: int,
         *,
         group_bytes: int,
-        options: Mapping[str, Any],
-        deltas: Sequence[str] = (),
+        open_writer: Callable[[pa.NativeFile, pa.Schema, Sequence[str]], RowGroupWriter],
     ) -> None:
         self._gate = _Gate(sink)
         self._out = pa.BufferedOutputStream(pa.PythonFile(self._gate, mode="w"), _SINK_BUFFER_BYTES)
         self._schema = schema
         self._group_bytes = group_bytes
-        self._options = options
-        self._deltas = deltas
-        self._writer: pq.ParquetWriter | None = None
+        self._open_writer = open_writer
+        self._writer: RowGroupWriter | None = None
         self._footer_bytes = empty_bytes
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
         self._bound = RowGroupBound(schema)
+        self._bounded = False  # from the first question for the size on: who never asks need not wait for the answer
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append a batch; row groups are written as they fill up."""
@@ -133,7 +157,8 @@ class ParquetEncoder(Encoder):
                 self._flush()
             self._pending.append(piece)
             self._pending_bytes += piece.nbytes
-            self._bound.add(piece)
+            if self._bounded:
+                self._bound.add(piece)
         if self._pending_bytes >= self._group_bytes:
             self._flush()
 
@@ -143,6 +168,10 @@ class ParquetEncoder(Encoder):
         A part therefore ends up to one row group below the size that the core rolls over at; the smaller
         ``group_bytes`` is, the closer it gets.
         """
+        if not self._bounded:
+            self._bounded = True
+            for piece in self._pending:
+                self._bound.add(piece)
         groups = 2 + batch.nbytes // self._group_bytes
         return int(self._out.tell()) + self._bound.size_with(batch, groups) + self._footer_bytes
 
@@ -150,7 +179,7 @@ class ParquetEncoder(Encoder):
         """Write the last row group and the footer. Without any batch the file has the schema and no rows."""
         self._flush()
         if self._writer is None:
-            self._writer = self._open_writer(dictionary=[])
+            self._writer = self._open_writer(self._out, self._schema, [])
         self._writer.close()
         self._out.flush()
         self._gate.shut()
@@ -165,18 +194,13 @@ class ParquetEncoder(Encoder):
         if not self._pending:
             return
         table = _with_one_dictionary(pa.Table.from_batches(self._pending, self._schema))
-        self._footer_bytes += self._bound.footer_bytes()
+        self._footer_bytes += self._bound.footer_bytes() if self._bounded else self._bound.most_footer_bytes()
         self._bound.clear()
         self._pending, self._pending_bytes = [], 0
         if self._writer is None:
-            self._writer = self._open_writer(dictionary=_repetitive_columns(table))
+            self._writer = self._open_writer(self._out, self._schema, _repetitive_columns(table))
         with _refusals():
-            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-
-    def _open_writer(self, *, dictionary: list[str]) -> pq.ParquetWriter:
-        encodings = {name: "DELTA_BINARY_PACKED" for name in self._deltas if name not in dictionary}
-        options = {**self._options, "use_dictionary": dictionary, "column_encoding": encodings or None}
-        return pq.ParquetWriter(self._out, self._schema, **options)
+            self._writer.write_table(table)
 
     def _pieces(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Yield ``batch`` in slices of at most about ``group_bytes``."""
@@ -233,6 +257,19 @@ class ParquetDecoder(Decoder):
         return min(_READ_BATCH_ROWS, max(1, int(_READ_BATCH_BYTES / row_bytes)))
 
 
+class _ArrowWriter:
+    """pyarrow's writer."""
+
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        self._writer = writer
+
+    def write_table(self, table: pa.Table) -> None:
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
 class _Gate(io.RawIOBase):
     """Passes writes on to a sink until it is shut.
 
@@ -278,9 +315,10 @@ def _corruption() -> Iterator[None]:
         ) from error
 
 
-def _empty_file(schema: pa.Schema) -> pa.Buffer:
+def empty_file(schema: pa.Schema, **options: Any) -> pa.Buffer:
+    """Return a file of no rows, written with ``options`` of pyarrow's writer."""
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema):
+    with pq.ParquetWriter(sink, schema, **options):
         pass
     return sink.getvalue()
 
@@ -288,7 +326,7 @@ def _empty_file(schema: pa.Schema) -> pa.Buffer:
 def _lossless_empty_file(schema: pa.Schema) -> pa.Buffer | None:
     """Return a file of no rows, or ``None`` if it does not come back with the type names of ``schema``."""
     try:
-        empty = _empty_file(schema)
+        empty = empty_file(schema)
         read_back = pq.read_schema(pa.BufferReader(empty))
         same = [type_name(field.type) for field in read_back] == [type_name(field.type) for field in schema]
     except (pa.ArrowException, OSError, ValueError):  # no Parquet type, a scale it refuses, a type without a name
@@ -341,7 +379,7 @@ def _is_integer(data_type: pa.DataType) -> bool:
 
 
 def _leaf_paths(field: pa.Field[Any]) -> list[str]:
-    leaves = pq.ParquetFile(pa.BufferReader(_empty_file(pa.schema([field])))).schema
+    leaves = pq.ParquetFile(pa.BufferReader(empty_file(pa.schema([field])))).schema
     return [leaves.column(index).path for index in range(len(leaves))]
 
 

@@ -50,6 +50,10 @@ class RowGroupBound:
         """Return what the row group takes in the footer."""
         return self._metadata_bytes(self._longest)
 
+    def most_footer_bytes(self) -> int:
+        """Return what a row group may take in the footer, whatever its values are."""
+        return sum(bound.most_metadata_bytes() for bound in self._columns)
+
     def size_with(self, batch: pa.RecordBatch, groups: int) -> int:
         """Return what all batches and one more take, footer included, if they become ``groups`` row groups."""
         data = (self._data_bytes + self._plain_bytes(batch)) * 33 / 32
@@ -94,6 +98,10 @@ class _ColumnBound:
     def metadata_bytes(self, longest: int) -> int:
         """Return the size of the column's metadata if its longest value has ``longest`` bytes."""
         return self._fixed_bytes + _STATISTIC_COPIES * longest
+
+    def most_metadata_bytes(self) -> int:
+        """Return the size of the column's metadata whatever its values are."""
+        return self.metadata_bytes(_MAX_STATISTIC_BYTES if self._is_variable else 0)
 
 
 def _leaves(data_type: DataType, path_bytes: int) -> Iterator[tuple[int, DataType]]:

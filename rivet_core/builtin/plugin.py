@@ -22,7 +22,7 @@ def rivet_destinations() -> list[DestinationSpec]:
 
 @hookimpl
 def rivet_formats() -> list[FormatSpec]:
-    """Register ``parquet`` and ``csv``."""
+    """Register ``csv``, and ``parquet`` while no installed plugin claims it."""
     return [
         FormatSpec(
             name="parquet",
@@ -31,6 +31,7 @@ def rivet_formats() -> list[FormatSpec]:
             summary="Apache Parquet; compression zstd, snappy, gzip, lz4 or none",
             config="rivet_core.builtin.parquet:ParquetConfig",
             factory="rivet_core.builtin.parquet:ParquetFormat",
+            fallback=True,
         ),
         FormatSpec(
             name="csv",

@@ -13,7 +13,8 @@ REPOSITORY = Path(__file__).parents[2]
 #: What loads only when it is used: each of these costs more than all that a light module may need.
 HEAVY = {"pyarrow", "pydantic", "sqlalchemy", "yaml", "rich", "stamina", "tenacity", "xxhash", "psutil"}
 HEAVY |= {"boto3", "botocore", "awscrt", "google", "azure", "psycopg", "pymysql", "pytest", "hypothesis"}
-PROJECT = {"rivet_azure", "rivet_core", "rivet_gcs", "rivet_local", "rivet_mysql", "rivet_postgres", "rivet_s3"}
+PROJECT = {"rivet_azure", "rivet_core", "rivet_gcs", "rivet_local", "rivet_mysql", "rivet_parquet", "rivet_postgres"}
+PROJECT |= {"rivet_s3"}
 
 MAIN = "import sys; from rivet_core.cli.main import main; main({!r})"
 
@@ -51,6 +52,7 @@ def test_the_import_rules_are_kept():
         "rivet_gcs.plugin",
         "rivet_local.plugin",
         "rivet_mysql.plugin",
+        "rivet_parquet.plugin",
         "rivet_postgres.plugin",
         "rivet_s3.plugin",
     ],

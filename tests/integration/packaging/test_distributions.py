@@ -19,12 +19,13 @@ PROJECTS = {"rivet-core": ROOT, **PLUGINS}
 DECODE = """
 from rivet_mysql._decoder import Decoder as Mysql
 from rivet_mysql.fields import Field, Kind
+from rivet_parquet._pages import Column
 from rivet_postgres._decoder import Decoder as Postgres
 
 decoder = Mysql([Field(Kind.INTEGER, 4)], batch_bytes=1000)
 decoder.feed(b"\\x02\\x00\\x00\\x00\\x017" + b"\\x05\\x00\\x00\\x01\\xfe\\x00\\x00\\x02\\x00")
 rows, [(_, _, data)] = decoder.take()
-assert (rows, bytes(data)) == (1, b"\\x07\\x00\\x00\\x00"), Postgres
+assert (rows, bytes(data)) == (1, b"\\x07\\x00\\x00\\x00"), (Column, Postgres)
 """
 
 

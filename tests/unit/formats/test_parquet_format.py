@@ -192,6 +192,17 @@ def test_size_after_holds_for_noise(seed: int, codec: str, rows: int, integers: 
     assert target.tell() <= promised
 
 
+def test_a_first_question_for_the_size_counts_the_row_groups_before_it(sink: Any) -> None:
+    texts = pa.RecordBatch.from_arrays([pa.array([letter * 4000 for letter in "abcdefgh"])], names=["text"])
+    encoder = PARQUET.encoder(sink, texts.schema, group_bytes=1000)
+    for _ in range(20):
+        encoder.write(texts)
+    promised = encoder.size_after(texts)
+    encoder.write(texts)
+    encoder.finish()
+    assert len(sink.content) <= promised
+
+
 def test_types_without_a_lossless_form_are_named_all_at_once(sink: Any) -> None:
     schema = pa.schema(
         {

@@ -34,12 +34,17 @@ PLUGINS = {
             click.echo("hello")
 """,
     "rivet-native": """
-    from rivet_core.api import SourceSpec
+    from rivet_core.api import FormatSpec, SourceSpec
     from rivet_core.hookspecs import hookimpl
 
     @hookimpl
     def rivet_sources():
         return [SourceSpec(type="mysql", summary="Native", config="absent_module:C", factory="absent_module:open")]
+
+    @hookimpl
+    def rivet_formats():
+        where = {"config": "absent_module:C", "factory": "absent_module:F"}
+        return [FormatSpec(name="parquet", suffix="parquet", media_type="x/y", summary="Native", **where)]
 """,
     "rivet-vault": """
     from rivet_core.api import AuthResolverSpec
@@ -202,6 +207,16 @@ def test_an_installed_source_wins_over_the_built_in_fallback(installed):
     assert result.stdout.splitlines() == ["mysql Native None", "mariadb Any mysql", "sqlalchemy Any None"], (
         result.stderr
     )
+
+
+def test_an_installed_format_wins_over_the_built_in_fallback(installed):
+    result = installed.run("""
+        from rivet_core.plugins import discover
+        for plugins in ("native", ""):
+            registry = discover({"RIVET_PLUGINS": plugins})
+            print(registry.format("parquet").summary.split()[0], *sorted(registry.formats))
+    """)
+    assert result.stdout.splitlines() == ["Native csv parquet", "Apache csv parquet"], result.stderr
 
 
 def test_auth_resolvers_are_found_by_the_destinations_that_they_serve(installed):

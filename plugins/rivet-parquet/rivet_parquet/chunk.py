@@ -1,0 +1,282 @@
+"""Writes one column of a row group: its dictionary, its pages and what the footer says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+
+from rivet_core.api import FormatError
+from rivet_parquet import _pages
+from rivet_parquet.layout import BITS, PHYSICAL, SIGNED_ORDERS, Layout, storage_array
+from rivet_parquet.thrift import Long, Struct, Value, encode
+
+# Parquet's numbers of encodings and of kinds of pages.
+_PLAIN: Final = 0
+_RLE: Final = 3
+_RLE_DICTIONARY: Final = 8
+_DATA_PAGE: Final = 0
+_DICTIONARY_PAGE: Final = 2
+
+#: zstd is fastest with pages of this size, and more is saved in smaller ones than it costs in bytes.
+_PAGE_BYTES: Final = 1 << 18
+_PAGE_ROWS: Final = 1 << 16
+_MAX_PAGE_BYTES: Final = (1 << 31) - 1
+#: Statistics of larger values are left out, as pyarrow does.
+_MAX_STATISTIC_BYTES: Final = 4096
+#: Where the codec makes the first page by less smaller, it costs more than it gains. Too small a page says nothing.
+_LEAST_GAIN: Final = 1 / 32
+_TRIAL_BYTES: Final = 1 << 10
+
+# pyarrow's annotations lack much of concrete arrays.
+_Array: TypeAlias = Any
+#: What `_pages.Column` takes of an array: addresses of validity (or 0), values, data; bytes of data; offset, length.
+_Piece: TypeAlias = tuple[int, int, int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """What pages are compressed with.
+
+    Attributes:
+        number: Parquet's number of it.
+        compress: returns bytes that are compressed; the codec that compresses nothing has none.
+    """
+
+    number: int
+    compress: Callable[[pa.Buffer], pa.Buffer] | None
+
+
+UNCOMPRESSED: Final = Codec(0, None)
+
+
+class Output:
+    """The file so far.
+
+    Args:
+        write: takes its bytes.
+
+    Attributes:
+        position: how many bytes were written.
+    """
+
+    def __init__(self, write: Callable[[pa.Buffer | bytes], object]) -> None:
+        self._write = write
+        self.position = 0
+
+    def write(self, data: pa.Buffer | bytes) -> None:
+        """Append bytes."""
+        self._write(data)
+        self.position += len(data)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk that is written.
+
+    Attributes:
+        metadata: what the footer says of it.
+        plain_bytes: its size before the codec, headers of pages included.
+        stored_bytes: its size in the file.
+    """
+
+    metadata: Struct
+    plain_bytes: int
+    stored_bytes: int
+
+
+@dataclass
+class _Totals:
+    """What the pages of a chunk add up to."""
+
+    codec: Codec
+    plain_bytes: int = 0
+    stored_bytes: int = 0
+    nulls: int = 0
+    data_pages: int = 0
+    #: The dictionary's page with its header, 0 without one.
+    dictionary_bytes: int = 0
+
+
+class ColumnWriter:
+    """Writes a column, row group after row group; the buffers are used again.
+
+    Args:
+        dictionary: whether to try a dictionary.
+    """
+
+    def __init__(self, layout: Layout, codec: Codec, out: Output, *, dictionary: bool) -> None:
+        self._layout = layout
+        self._codec = codec
+        self._dictionary = dictionary and layout.source != BITS
+        self._out = out
+        self._encoder = _pages.Column(layout.source, layout.width, layout.order, layout.nullable)
+
+    def chunk(self, column: pa.ChunkedArray[Any]) -> Chunk:
+        """Write the column's chunk of a row group.
+
+        Raises:
+            FormatError: a value does not fit its type, or a page.
+        """
+        arrays = [storage_array(array) for array in column.chunks if len(array)]
+        if not self._layout.nullable and any(array.null_count for array in arrays):
+            raise FormatError(f"Parquet cannot hold a value: {self._layout.name!r} is declared non-nullable")
+        try:
+            return self._chunk(arrays)
+        except _pages.ValueTooLarge as error:
+            raise FormatError(
+                f"Parquet cannot hold a value: a decimal of {self._layout.name!r} has more digits than its type"
+            ) from error
+
+    def _chunk(self, arrays: list[_Array]) -> Chunk:
+        start = self._out.position
+        pieces = [_piece(array) for array in arrays]
+        rows = sum(len(array) for array in arrays)
+        size = sum(array.nbytes for array in arrays)
+        totals = _Totals(self._codec)
+        self._encoder.begin()
+        coded = self._dictionary and self._code(pieces, size)
+        dictionary = self._dictionary_body() if coded else None
+        page_rows = _PAGE_ROWS if coded else min(_PAGE_ROWS, max(1, rows * _PAGE_BYTES // max(1, size)))
+        for number, page in enumerate(_pages_of(pieces, page_rows)):
+            body = self._data_body(page, totals, coded=coded)
+            if number == 0:
+                totals.codec = self._chosen(body, dictionary, -(-rows // page_rows))
+                if dictionary is not None:
+                    self._put_dictionary(*dictionary, totals)
+            self._put_data(body, sum(piece[-1] for piece in page), totals, coded=coded)
+        metadata = self._metadata(rows, totals, start, coded=coded)
+        return Chunk(metadata, totals.plain_bytes, totals.stored_bytes)
+
+    def _code(self, pieces: Sequence[_Piece], size: int) -> bool:
+        """Give a code to every value; ``False`` if a dictionary does not pay."""
+        if all(self._encoder.add_to_dictionary(*piece) for piece in pieces) and self._encoder.coded_bytes() <= size:
+            return True
+        self._encoder.begin()
+        return False
+
+    def _dictionary_body(self) -> tuple[pa.Buffer, int]:
+        address, size, count = self._encoder.dictionary()
+        return pa.foreign_buffer(address, size, self._encoder), count
+
+    def _data_body(self, page: Sequence[_Piece], totals: _Totals, *, coded: bool) -> pa.Buffer:
+        encoder = self._encoder
+        encoder.begin_page()
+        nulls = sum(encoder.add_levels(piece[0], piece[4], piece[5]) for piece in page)
+        encoder.end_levels()
+        if coded:
+            encoder.add_codes(sum(piece[5] for piece in page) - nulls)
+        else:
+            for piece in page:
+                encoder.add_values(*piece)
+            encoder.end_values()
+        totals.nulls += nulls
+        address, size = encoder.page()
+        if size > _MAX_PAGE_BYTES:
+            raise FormatError(f"Parquet cannot hold a value: a page of {self._layout.name!r} would have {size} bytes")
+        return pa.foreign_buffer(address, size, encoder)
+
+    def _chosen(self, body: pa.Buffer, dictionary: tuple[pa.Buffer, int] | None, pages: int) -> Codec:
+        """Return the codec of the chunk, by what it makes of the dictionary and the first page."""
+        compress = self._codec.compress
+        if compress is None or body.size < _TRIAL_BYTES:
+            return self._codec
+        plain = body.size * pages
+        gain = (body.size - compress(body).size) * pages
+        if dictionary is not None:
+            plain += dictionary[0].size
+            gain += dictionary[0].size - compress(dictionary[0]).size
+        return self._codec if gain >= _LEAST_GAIN * plain else UNCOMPRESSED
+
+    def _put_dictionary(self, body: pa.Buffer, count: int, totals: _Totals) -> None:
+        self._put(body, _DICTIONARY_PAGE, {7: {1: count, 2: _PLAIN, 3: False}}, totals)
+        totals.dictionary_bytes = totals.stored_bytes
+
+    def _put_data(self, body: pa.Buffer, rows: int, totals: _Totals, *, coded: bool) -> None:
+        encoding = _RLE_DICTIONARY if coded else _PLAIN
+        self._put(body, _DATA_PAGE, {5: {1: rows, 2: encoding, 3: _RLE, 4: _RLE}}, totals)
+        totals.data_pages += 1
+
+    def _put(self, body: pa.Buffer, kind: int, details: dict[int, Value], totals: _Totals) -> None:
+        stored = body if totals.codec.compress is None else totals.codec.compress(body)
+        crc = _pages.crc32(stored.address, stored.size)
+        signed = crc - (1 << 32) if crc >> 31 else crc
+        header = encode({1: kind, 2: body.size, 3: stored.size, 4: signed, **details})
+        self._out.write(header)
+        self._out.write(stored)
+        totals.plain_bytes += len(header) + body.size
+        totals.stored_bytes += len(header) + stored.size
+
+    def _metadata(self, rows: int, totals: _Totals, start: int, *, coded: bool) -> Struct:
+        encoding = _RLE_DICTIONARY if coded else _PLAIN
+        statistics = [{1: _DATA_PAGE, 2: encoding, 3: totals.data_pages}]
+        if coded:
+            statistics.insert(0, {1: _DICTIONARY_PAGE, 2: _PLAIN, 3: 1})
+        fields: dict[int, Value] = {
+            1: PHYSICAL[self._layout.physical],
+            2: [_PLAIN, _RLE, _RLE_DICTIONARY] if coded else [_RLE, _PLAIN],
+            3: [self._layout.name.encode()],
+            4: totals.codec.number,
+            5: Long(rows),
+            6: Long(totals.plain_bytes),
+            7: Long(totals.stored_bytes),
+            9: Long(start + totals.dictionary_bytes),
+        }
+        if coded:
+            fields[11] = Long(start)
+        fields[12] = self._statistics(totals.nulls)
+        fields[13] = statistics
+        return {2: Long(0), 3: fields}
+
+    def _statistics(self, nulls: int) -> Struct:
+        bounds = self._encoder.bounds()
+        least, greatest = bounds or (None, None)
+        if least is not None and len(least) > _MAX_STATISTIC_BYTES:
+            least = None
+        if greatest is not None and len(greatest) > _MAX_STATISTIC_BYTES:
+            greatest = None
+        # The old fields are for values that compare as signed numbers alone.
+        old = self._layout.order in SIGNED_ORDERS
+        fields: dict[int, Value | None] = {
+            1: greatest if old else None,
+            2: least if old else None,
+            3: Long(nulls),
+            5: greatest,
+            6: least,
+            7: None if greatest is None else True,
+            8: None if least is None else True,
+        }
+        return {number: value for number, value in fields.items() if value is not None}
+
+
+def _piece(array: _Array) -> _Piece:
+    buffers = array.buffers()
+    validity = buffers[0].address if array.null_count else 0
+    data = buffers[2] if len(buffers) > 2 else None
+    return (
+        validity,
+        buffers[1].address,
+        data.address if data is not None else 0,
+        data.size if data is not None else 0,
+        array.offset,
+        len(array),
+    )
+
+
+def _pages_of(pieces: Sequence[_Piece], rows: int) -> Iterator[list[_Piece]]:
+    """Yield the pieces of each page: ``rows`` of them, the last one's fewer."""
+    page: list[_Piece] = []
+    room = rows
+    for validity, values, data, data_bytes, offset, length in pieces:
+        done = 0
+        while done < length:
+            taken = min(room, length - done)
+            page.append((validity, values, data, data_bytes, offset + done, taken))
+            done, room = done + taken, room - taken
+            if room == 0:
+                yield page
+                page, room = [], rows
+    if page:
+        yield page
