@@ -216,7 +216,7 @@ class SchemaDrift(SourceError):
 
 
 class SnapshotLost(SourceError):
-    """The view that all chunks of a run share is gone; another one would show another instant."""
+    """The view that all rows of a run are read in is gone, again after the run has started over with a new one."""
 
     code = "R309"
 

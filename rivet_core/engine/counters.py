@@ -29,6 +29,11 @@ class Counters:
             self.bytes_written += size_bytes
             self.parts += parts
 
+    def restart(self) -> None:
+        """Forget what was counted: all of it is done again."""
+        with self._lock:
+            self.rows = self.bytes_written = self.parts = 0
+
     def timed(self, seconds: float | None) -> None:
         """Take note of a statement that took so long."""
         if seconds is not None:

@@ -8,17 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rivet_core.engine import plan
 from rivet_core.engine.certificate import Consistency, build_manifest
 from rivet_core.engine.gates.drift import columns_of, columns_to_json, compare, describe, earlier_columns, refuse_drift
-from rivet_core.engine.gates.quality import Gates, refuse_failed
+from rivet_core.engine.gates.quality import Gates, check_columns, refuse_failed
 from rivet_core.engine.inputs import inputs_of
 from rivet_core.engine.selecting.earlier import recall
 from rivet_core.engine.selecting.modes import select
 from rivet_core.engine.selecting.position import Position
 from rivet_core.engine.selecting.view import cut, open_view
+from rivet_core.engine.tries import start_over
 from rivet_core.engine.writing.extract import PartTarget
 from rivet_core.engine.writing.memory import MemoryPlan
 from rivet_core.engine.writing.recording import StateJournal
@@ -27,6 +29,7 @@ from rivet_core.engine.writing.workers import extract_all
 from rivet_core.state import ChunkRow
 
 if TYPE_CHECKING:
+    from rivet_core.api.errors import RivetError
     from rivet_core.api.format import Format
     from rivet_core.api.source import Query, Source, SourceSchema
     from rivet_core.config import Config, ExportConfig
@@ -110,54 +113,83 @@ def export_rows(job: Job) -> Manifest | None:
         columns = dataset_columns(schema, exported_at=export.exported_at)
         job.journal.emit("source_described", columns=len(schema.columns))
         _compare_columns(job, columns)
-        with ExitStack() as stack:
-            gates = stack.enter_context(
-                Gates(
-                    export.quality, columns.arrow(), memory_budget=job.config.memory_budget, workers=job.export.parallel
-                )
-            )
-            format_ = plan.open_format(export, job.registry)
-            job.counters.phase = "planning"
-            if export.mode in ("full", "chunked"):  # nobody knows beforehand how many rows the other modes choose
-                job.counters.approximate_rows = source.approximate_rows(query)
-            # The pieces that an earlier run has exported are all of its instant, and none of them is read again.
-            kept = job.reuse.kept
-            pieces = [query] if kept else cut(source, query, export)
-            view = stack.enter_context(open_view(source, query, export, job.counters, job.journal.warn, pieces=pieces))
-            selection = select(
-                view,
-                query,
-                schema,
-                export,
-                job.reuse.bounds,
-                started_at=job.started_at,
-                position=job.position,
-                pieces=[query] * len(kept) if kept else view.pieces,
-            )
-            _record(job, selection.chunks, query, schema, columns)
-            admit = None
-            if selection.window is not None:
-                admit = stack.enter_context(closing(recall(job, selection.window, schema))).admit
-            rows = RowSteps(schema, admit=admit, exported_at=job.started_at if export.exported_at else None)
-            workers = min(export.parallel, len(selection.chunks.chunks))
-            parts = _extract(job, view, selection.chunks, _target(job, format_, rows, gates, workers), workers)
-            _judge(job, gates, format_, rows)
-            if not parts and job.skips_empty:
-                return None
-        return build_manifest(
-            run_id=job.run_id,
-            export=export,
+        check_columns(export.quality, columns.arrow())
+        reading = _Reading(source, query, schema, columns, plan.open_format(export, job.registry))
+        return start_over(lambda: _export(job, reading), partial(_start_over, job))
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What a run reads, described, and how it is written.
+
+    Attributes:
+        schema: the columns that the source gives.
+        columns: those of the dataset.
+    """
+
+    source: Source
+    query: Query
+    schema: SourceSchema
+    columns: SourceSchema
+    format: Format
+
+
+def _start_over(job: Job, error: RivetError) -> None:
+    """Count anew, for all rows will be read again; the parts of the lost instant are in no manifest."""
+    job.counters.restart()
+    job.journal.warn(f"all rows are read again, as they are now: {error.message}")
+
+
+def _export(job: Job, reading: _Reading) -> Manifest | None:
+    """Read all rows, at one instant where the export is of one; see ``export_rows``."""
+    export, source, query = job.export, reading.source, reading.query
+    with ExitStack() as stack:
+        job.counters.phase = "planning"
+        if export.mode in ("full", "chunked"):  # nobody knows beforehand how many rows the other modes choose
+            job.counters.approximate_rows = source.approximate_rows(query)
+        # The pieces that an earlier run has exported are all of its instant, and none of them is read again.
+        kept = job.reuse.kept
+        pieces = [query] if kept else cut(source, query, export)
+        view = stack.enter_context(open_view(source, query, export, job.counters, job.journal.warn, pieces=pieces))
+        selection = select(
+            view,
+            query,
+            reading.schema,
+            export,
+            job.reuse.bounds,
             started_at=job.started_at,
-            destination_uri=job.destination.uri,
-            engine=source.engine_name,
-            table=query.table,
-            compression=format_.compression,
-            schema=rows.columns,
-            selection=selection,
-            consistency=_consistency(job, selection.chunks),
-            parts=parts,
-            before=job.position.dataset,
+            position=job.position,
+            pieces=[query] * len(kept) if kept else view.pieces,
         )
+        chunks = selection.chunks
+        _record(job, chunks, query, reading.schema, reading.columns)
+        admit = None
+        if selection.window is not None:
+            admit = stack.enter_context(closing(recall(job, selection.window, reading.schema))).admit
+        rows = RowSteps(reading.schema, admit=admit, exported_at=job.started_at if export.exported_at else None)
+        workers = min(export.parallel, len(chunks.chunks))
+        budget = job.config.memory_budget
+        gates = stack.enter_context(
+            Gates(export.quality, reading.columns.arrow(), memory_budget=budget, workers=workers)
+        )
+        parts = _extract(job, view, chunks, _target(job, reading.format, rows, gates, workers), workers)
+        _judge(job, gates, reading.format, rows)
+        if not parts and job.skips_empty:
+            return None
+    return build_manifest(
+        run_id=job.run_id,
+        export=export,
+        started_at=job.started_at,
+        destination_uri=job.destination.uri,
+        engine=source.engine_name,
+        table=query.table,
+        compression=reading.format.compression,
+        schema=rows.columns,
+        selection=selection,
+        consistency=_consistency(job, chunks),
+        parts=parts,
+        before=job.position.dataset,
+    )
 
 
 def _consistency(job: Job, chunks: ChunkPlan) -> Consistency:

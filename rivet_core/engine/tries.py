@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from rivet_core.api.errors import RivetError, SourceUnavailable
+from rivet_core.api.errors import RivetError, SnapshotLost, SourceUnavailable
 
 T = TypeVar("T")
 
 #: Tries at one chunk or one planning query; with the waits between them they outlast the restart of a server.
 ATTEMPTS: Final = 8
+#: Tries at all rows of a run that shows one instant; each reads them from the first on.
+STARTS: Final = 3
 
 _FIRST_WAIT_SECONDS = 1.0
 _MAX_WAIT_SECONDS: Final = 30.0
@@ -43,4 +45,22 @@ def keep_trying(work: Callable[[], T], again: Callable[[RivetError], None]) -> T
         except SourceUnavailable as error:
             again(error)
             pause(attempt)
+    return work()
+
+
+def start_over(work: Callable[[], T], again: Callable[[RivetError], None]) -> T:
+    """Do something that shows one instant of the source, and do all of it at another one where that is lost.
+
+    Args:
+        again: is told why, before each further try.
+
+    Raises:
+        SnapshotLost: the tries are used up.
+    """
+    for start in range(1, STARTS):
+        try:
+            return work()
+        except SnapshotLost as error:
+            again(error)
+            pause(start)
     return work()

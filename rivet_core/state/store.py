@@ -235,7 +235,7 @@ class StateStore:
         inputs: str | None = None,
         columns: str | None = None,
     ) -> None:
-        """Record all chunks of a run before the first is read.
+        """Record all chunks of a run before the first is read; what an earlier start of it has recorded does not count.
 
         Args:
             chunks: with an attempt where a run that this one resumes has finished them.
@@ -247,6 +247,7 @@ class StateStore:
             sequence = self._run_of(connection, lease, run_id).sequence
             facts = {"inputs": inputs, "columns": columns}
             connection.execute(update(tables.run).where(tables.run.c.sequence == sequence).values(**facts))
+            _forget_chunks(connection, run_id)
             if chunks:
                 connection.execute(insert(tables.chunk), [{"run_id": run_id, **vars(chunk)} for chunk in chunks])
             if parts:
@@ -452,6 +453,14 @@ class StateStore:
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(tables.run.c.sequence.desc())).mappings()
             return [RunRow(**{name: row[name] for name in RunRow.__dataclass_fields__}) for row in rows]
+
+
+def _forget_chunks(connection: Connection, run_id: str) -> None:
+    """Forget the chunks of a run; of its own parts the names stay reserved, for their objects may be there."""
+    part = tables.part.c
+    connection.execute(delete(tables.chunk).where(tables.chunk.c.run_id == run_id))
+    connection.execute(delete(tables.part).where(part.run_id == run_id, part.written_by.is_not(None)))
+    connection.execute(update(tables.part).where(part.run_id == run_id).values(committed=0))
 
 
 def open_state(url: Secret | str, base_dir: Path) -> StateStore:

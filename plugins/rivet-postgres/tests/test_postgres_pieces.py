@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pyarrow.parquet
@@ -9,6 +10,8 @@ import pytest
 
 from integration.consistency.bank import ACCOUNTS, MONEY, Bank
 from rivet_core.api import StorageFull
+from rivet_core.engine import tries
+from rivet_core.engine.writing.recording import StateJournal
 from rivet_core.plugins import discover
 from rivet_local.objects import LocalWriter
 from rivet_postgres import pages, source
@@ -26,6 +29,16 @@ class PostgresBank(Bank):
         self.configure(*fields)
         path = self.directory / "rivet.yaml"
         path.write_text(path.read_text().replace("mode: chunked", "mode: full"))
+
+    def end_transaction(self, snapshot: str) -> None:
+        """End the session that has exported a snapshot; its identifier begins with the transaction's own."""
+        backend, transaction, _ = (int(number, 16) for number in snapshot.split("-"))
+        with self.server.connect() as connection:
+            ended = connection.execute(
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE virtualxid = %s AND granted",
+                (f"{backend}/{transaction}",),
+            ).fetchall()
+        assert ended == [(True,)]
 
     def connections(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         """Return the queries that are read from now on."""
@@ -103,6 +116,87 @@ def test_all_pieces_show_one_instant_while_writers_are_at_work(bank):
             assert (len(exported), sum(exported.values())) == (ACCOUNTS, MONEY)
     assert bank.commits > 0
     assert bank.sessions() == 0
+
+
+def lose_the_instant(bank, monkeypatch: pytest.MonkeyPatch, *, times: int) -> list[object]:
+    """End the transaction that holds the instant, so often: when one piece has been read and another has not begun.
+
+    Returns:
+        The snapshots that were read, one for each read.
+    """
+    read, finished = source.NativeSource.read, StateJournal.finished
+    seen: list[object] = []
+    one_is_read = threading.Event()
+    counting = threading.Lock()
+
+    def losing(self, query, *, snapshot=None, **options):
+        with counting:
+            seen.append(snapshot)
+            last = len(seen) % 2 == 0
+        if last and len(seen) <= 2 * times:
+            assert one_is_read.wait(60)
+            one_is_read.clear()
+            bank.end_transaction(snapshot.identifier)
+            bank.server.execute("UPDATE accounts SET amount = amount + 1 WHERE id % 2000 = 0")
+        return read(self, query, snapshot=snapshot, **options)
+
+    def noted(self, chunk, attempt):
+        finished(self, chunk, attempt)
+        one_is_read.set()
+
+    monkeypatch.setattr(source.NativeSource, "read", losing)
+    monkeypatch.setattr(StateJournal, "finished", noted)
+    monkeypatch.setattr(tries, "_FIRST_WAIT_SECONDS", 0.01)
+    return seen
+
+
+def test_all_pieces_are_read_again_where_their_instant_is_lost(bank, monkeypatch):
+    before = bank.accounts()
+    bank.configure_full("quality: {row_count_max: 2000, unique_columns: [id]}")
+    seen = lose_the_instant(bank, monkeypatch, times=1)
+    result = bank.run(validate=True, reconcile=True)
+    assert result.error is None, result.error
+    assert [snapshot is seen[0] for snapshot in seen] == [True, True, False, False]
+    assert seen[2] is seen[3]
+    assert bank.exported() == bank.accounts() != before
+    assert (result.rows, result.parts, result.new_rows) == (ACCOUNTS, 2, ACCOUNTS)
+    assert bank.manifest()["source"]["consistency"] == "snapshot"
+    (warning,) = result.warnings
+    assert "all rows are read again" in warning
+    listed = {part["path"] for part in bank.manifest()["parts"]}
+    assert {path.name for path in bank.out.glob("part-*")} == listed
+    (lost,) = bank.out.glob(f"_quarantine/{result.run_id}/part-*")
+    assert lost.name not in listed
+    assert bank.sessions() == 0
+
+
+def test_a_run_whose_instant_is_lost_again_and_again_fails(bank, monkeypatch):
+    bank.configure_full()
+    seen = lose_the_instant(bank, monkeypatch, times=tries.STARTS)
+    result = bank.run()
+    assert result.error is not None
+    assert (result.error.code, len(seen)) == ("R309", 2 * tries.STARTS)
+    assert len(result.warnings) == tries.STARTS - 1
+    assert not (bank.out / "_SUCCESS").exists()
+    monkeypatch.undo()
+    result = bank.run(resume=True)
+    assert result.error is None, result.error
+    assert bank.exported() == bank.accounts()
+    assert bank.sessions() == 0
+
+
+def test_a_crash_after_starting_over_leaves_nothing_of_the_lost_instant_to_resume(bank, monkeypatch):
+    bank.configure_full()
+    with monkeypatch.context() as failing:
+        lose_the_instant(bank, failing, times=1)
+        fail_commits(failing, after=3)  # one part of the lost instant and both of the next; then the manifest
+        assert bank.run().error.code == "R410"
+    before = bank.accounts()
+    bank.server.execute("UPDATE accounts SET amount = amount + 1")
+    result = bank.run(resume=True, validate=True)
+    assert result.error is None, result.error
+    assert result.rows == ACCOUNTS
+    assert bank.exported() == before
 
 
 def fail_commits(monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:

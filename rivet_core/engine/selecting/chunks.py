@@ -237,7 +237,8 @@ class Cutter:
         end = _day_of(last, column)
         if (end - day).days // days >= MAX_CHUNKS:
             raise QueryError(f"there would be more than {MAX_CHUNKS} chunks", hint="choose more days for each")
-        while (day := day + timedelta(days=days)) <= end:
+        while (end - day).days >= days:  # the day after may be beyond the last of the calendar
+            day += timedelta(days=days)
             highs.append((_last_before(day, last),))
         return [*highs, largest]
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from integration.consistency.bank import ACCOUNTS, Bank
+from integration.consistency.test_snapshot_runs import kill_views
 from rivet_core.api import QueryError
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 
@@ -58,6 +59,20 @@ def test_a_mixed_resume_keeps_what_is_finished_and_says_so(died: Bank) -> None:
     old = [number for number, amount in died.exported().items() if amount == now[number] - 1]
     assert len(old) == 300
     assert len(died.exported()) == ACCOUNTS
+
+
+def test_a_mixed_resume_whose_view_dies_keeps_what_was_finished_before(
+    died: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = kill_views(died, monkeypatch, times=1)
+    result = died.run(resume=True, mixed=True, validate=True)
+    assert result.error is None, result.error
+    assert len(reads) == 3 + CHUNKS - 3
+    assert (result.rows, result.parts) == (ACCOUNTS, CHUNKS)
+    assert died.manifest()["source"]["consistency"] == "mixed"
+    now = died.accounts()
+    assert sum(amount == now[number] - 2 for number, amount in died.exported().items()) == 300
+    assert sum(amount == now[number] for number, amount in died.exported().items()) == ACCOUNTS - 300
 
 
 def test_another_consistency_is_another_export(died: Bank) -> None:

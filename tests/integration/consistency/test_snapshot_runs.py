@@ -17,6 +17,7 @@ from integration.consistency.bank import ACCOUNTS, AMOUNT, MONEY, Bank
 from rivet_core.api import StorageFull, Transient
 from rivet_core.builtin.sqlalchemy import mysql_snapshot
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
+from rivet_core.engine import tries
 from rivet_local.objects import LocalWriter
 from servers.proxy import FaultProxy, Latency
 
@@ -128,23 +129,48 @@ def test_nothing_stays_on_the_server_after_an_interrupt(bank: Bank, monkeypatch:
     bank.server.execute("DROP TABLE accounts")
 
 
-def test_a_view_that_dies_fails_the_run_and_is_not_replaced(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+def kill_views(bank: Bank, monkeypatch: pytest.MonkeyPatch, *, times: int) -> list[object]:
+    """End all sessions at the third read of each start, so often, and let all rows change; return the reads."""
     read = SqlalchemySource.read
     reads: list[object] = []
 
     def killing(self: SqlalchemySource, *args: Any, **kwargs: Any) -> Any:
         reads.append(args)
-        if len(reads) == 3:
+        if len(reads) % 3 == 0 and len(reads) <= 3 * times:
             kill_sessions(bank)
+            bank.server.execute("UPDATE accounts SET amount = amount + 1")
         return read(self, *args, **kwargs)
 
     monkeypatch.setattr(SqlalchemySource, "read", killing)
+    monkeypatch.setattr(tries, "_FIRST_WAIT_SECONDS", 0.01)
     bank.configure("chunk_size: 100", "parallel: 1", "consistency: snapshot")
+    return reads
+
+
+def test_all_chunks_are_read_again_under_a_new_view_where_the_view_dies(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = kill_views(bank, monkeypatch, times=1)
+    result = bank.run(validate=True)
+    assert result.error is None, result.error
+    assert len(reads) == 3 + 20
+    assert bank.exported() == bank.accounts()
+    assert (result.rows, result.parts) == (ACCOUNTS, 20)
+    assert set(bank.exported().values()) == {AMOUNT + 1}
+    assert bank.manifest()["source"]["consistency"] == "snapshot"
+    assert len(result.warnings) == 1
+    assert "all rows are read again" in result.warnings[0]
+    assert len(list(bank.out.glob("_quarantine/*/part-*"))) == 2
+    assert bank.sessions() == 0
+
+
+def test_a_run_whose_view_dies_again_and_again_fails(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = kill_views(bank, monkeypatch, times=tries.STARTS)
     result = bank.run()
     assert result.error is not None
     assert (result.error.code, result.error.exit_code) == ("R309", 1)
     assert "snapshot" in result.error.message
-    assert len(reads) == 3
+    assert len(reads) == 3 * tries.STARTS
     assert not (bank.out / "_SUCCESS").exists()
     assert bank.sessions() == 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rivet_core.api import Query, QueryError, SourceContext
@@ -188,6 +188,7 @@ def test_keys_that_a_driver_rounds_are_sorted_instead(tmp_path: Path, monkeypatc
 
 
 @SEVERAL_TIMES
+@example(keys=["2000-01-01", "9999-12-31"], days=40_000, with_time=False)
 @given(keys=st.lists(DATES, max_size=20), days=st.integers(4_000, 400_000), with_time=st.booleans())
 def test_days(tmp_path: Path, keys: list[str], days: int, with_time: bool):
     keys = [f"{key} 23:59:59" for key in keys] if with_time else keys
