@@ -64,17 +64,18 @@ def build(target: Target) -> Path:
 
 def _c_source(target: Target) -> Path:
     """Write the source with the target's bounds, and what Cython makes of it."""
-    text = target.source.read_text()
-    for name, value in target.bounds.items():
-        text, found = re.subn(rf"^    {name} = [^#\n]+", f"    {name} = {value}", text, flags=re.MULTILINE)
-        assert found == 1, f"{target.source.name} has no longer one constant {name}"
     package = target.work / target.module.partition(".")[0]
     package.mkdir(exist_ok=True)
     (package / "__init__.py").touch()  # or Cython would name the module without its package
-    for included in target.source.parent.glob("*.pxi"):
-        shutil.copy(included, package)
+    sources = [target.source, *target.source.parent.glob("*.pxi")]
+    texts = [source.read_text() for source in sources]
+    for name, value in target.bounds.items():
+        line = re.compile(rf"^    {name} = [^#\n]+", re.MULTILINE)
+        assert sum(len(line.findall(text)) for text in texts) == 1, f"there is no longer one constant {name}"
+        texts = [line.sub(f"    {name} = {value}", text) for text in texts]
+    for source, text in zip(sources, texts, strict=True):
+        (package / source.name).write_text(text)
     copy = package / target.source.name
-    copy.write_text(text)
     _run(sys.executable, "-m", "cython", "-3", str(copy))
     return copy.with_suffix(".c")
 

@@ -1,7 +1,7 @@
 """An input of the PostgreSQL decoder: columns, options and the bytes of a COPY; and what must hold for each.
 
-However the bytes come, whole or in pieces, through ``feed`` or from libpq, there is the same result: rows that are
-valid Arrow data, or the same error.
+However the bytes come, whole or in pieces, through ``feed``, from libpq or in the messages of a server, there is the
+same result: rows that are valid Arrow data, or the same error. An input may also be those messages themselves.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow as pa
 from fuzz.inputs import Reader, Writer, every_cut, pieces, random_cuts
 from fuzz.memory import allocate, as_arrow, release
 from fuzz.plain_copy import rows
+from fuzz.postgres_server import BEGUN, NOTICE, dialog, message, sending
 from rivet_postgres._decoder import Decoder
 from rivet_postgres.fields import Field, Kind, MalformedStream, RefusedField, Rows
 
@@ -26,6 +27,9 @@ TRAILER: Final = struct.pack("!h", -1)
 MOST_COLUMNS: Final = 8
 BATCH_BYTES: Final = (20000, 1, 50, 300, 2000)
 MAX_BYTES: Final = (0, 3, 40)
+#: Of the decoder's buffer; the target with small bounds has another one.
+RECEIVE_BYTES = 1 << 18
+_MANY_BYTES: Final = 1 << 12  # more than an input has
 
 # What the options of an input say.
 WITH_HEADER: Final = 1
@@ -34,6 +38,7 @@ TWICE: Final = 4
 TLS: Final = 8
 LOSES: Final = 16
 HESITANT: Final = 64  # libpq has to be asked again and again
+RAW: Final = 128  # what a server sends, and not only the rows in it
 FRAMED: Final = 32  # what frames fields and rows is made, see _framed
 
 _ARROW: Final[dict[Kind, pa.DataType]] = {
@@ -89,10 +94,11 @@ def case_of(data: bytes) -> Case:
     options, batch, seed = reader.byte(), reader.below(len(BATCH_BYTES)), reader.byte()
     made = [_field(reader) for _ in range(1 + reader.below(MOST_COLUMNS))]
     stream = _framed(reader, [field.kind for field, _ in made]) if options & FRAMED else reader.rest()
+    raw = bool(options & RAW)
     if options & WITH_HEADER:
-        stream = HEADER + stream
+        stream = (BEGUN + message(b"d", HEADER) if raw else HEADER) + stream
     if options & WITH_TRAILER:
-        stream += TRAILER
+        stream += dialog([TRAILER])[len(BEGUN) :] if raw else TRAILER
     fields, types = zip(*made, strict=True)
     return Case(fields, types, BATCH_BYTES[batch], options, seed, stream)
 
@@ -160,17 +166,65 @@ def check(data: bytes, *, thorough: bool = False) -> None:
         AssertionError: the results differ, or are no valid batches.
     """
     case = case_of(data)
+    cuts = random_cuts(len(case.stream), case.seed)
+    if case.options & RAW:
+        _check_dialog(case, pieces(case.stream, cuts))
+        return
     whole = fed(case, [case.stream])
     if not whole.error:
         _compare_values(case, whole.table)
-    size = len(case.stream)
-    cuts = random_cuts(size, case.seed)
-    by_libpq = thorough or case.seed % 2 == 1
-    for places in [cuts, *every_cut(size, 20)] if thorough else [cuts] * (not by_libpq):
-        found = fed(case, pieces(case.stream, places))
-        assert found.agrees_with(whole), (case, places, found, whole)
-    drained = _drained(case, pieces(case.stream, cuts)) if by_libpq else None
-    assert drained is None or drained.agrees_with(whole), (case, cuts, drained, whole)
+    way = case.seed % 3
+    if thorough or way == 0:
+        for places in [cuts, *every_cut(len(case.stream), 20)] if thorough else [cuts]:
+            found = fed(case, pieces(case.stream, places))
+            assert found.agrees_with(whole), (case, places, found, whole)
+    if thorough or way == 1:
+        drained = _drained(case, pieces(case.stream, cuts))
+        assert drained is None or drained.agrees_with(whole), (case, cuts, drained, whole)
+    if thorough or way == 2:
+        _check_messages(case, pieces(case.stream, cuts), whole)
+
+
+def _check_messages(case: Case, parts: Sequence[bytes], whole: Outcome) -> None:
+    """Let a server send the parts, each in a message of its own."""
+    complete = not case.options & LOSES
+    sent = dialog(parts, complete=complete)
+    found, aside, lost = _received(case, pieces(sent, random_cuts(len(sent), case.seed + 1)))
+    if lost:
+        assert not complete, case
+    else:
+        assert found.agrees_with(whole), (case, parts, found, whole)
+        assert found.error or aside.count(NOTICE) == (2 if case.options & TWICE else 1), (case, aside)
+
+
+def _check_dialog(case: Case, parts: Sequence[bytes]) -> None:
+    """Let a server send the bytes, which may be anything."""
+    whole, aside, lost = _received(case, [b"".join(parts)])
+    found, as_pieces, also_lost = _received(case, parts)
+    assert lost == also_lost, case
+    assert found.agrees_with(whole), (case, parts, found, whole)
+    # How much has come of what is behind the dialog depends on the cuts.
+    assert whole.error or aside.startswith(as_pieces) or as_pieces.startswith(aside), (case, aside, as_pieces)
+
+
+def _received(case: Case, sent: Sequence[bytes]) -> tuple[Outcome, bytes, bool]:
+    """Return what comes of the rows and of the other messages, and whether the connection was lost."""
+    decoder = Decoder(case.fields, case.batch_bytes)
+    batches: list[Rows] = []
+    aside = bytearray()
+    try:
+        for _ in range(2 if case.options & TWICE else 1):
+            with sending(sent, together=RECEIVE_BYTES < _MANY_BYTES) as fd:
+                decoder.attach_socket(fd, aside=aside.extend, patience=1000)
+                while (part := decoder.drain()) is not None:
+                    batches.append(part)
+            if decoder.failed:
+                return Outcome(_table(case, batches), ""), bytes(aside), True
+            decoder.end_stream()
+        batches += filter(None, [decoder.finish()])
+    except (MalformedStream, RefusedField) as error:
+        return _failed(case, batches, error), bytes(aside), False
+    return Outcome(_table(case, batches), ""), bytes(aside), False
 
 
 def _compare_values(case: Case, table: pa.Table) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from fuzz.targets import ROOT, TARGETS
 sys.path.append(str(ROOT / "tests"))  # the private servers of the tests serve here too
 
 from fuzz import mysql, postgres
+from fuzz import postgres_server as postgres_server_side
 from rivet_mysql import prepared
 from rivet_mysql.binary import form_of
 from rivet_mysql.fields import Field as MysqlField
@@ -139,6 +141,21 @@ def _postgres_seeds(server: Postgres) -> Iterator[tuple[str, bytes]]:
             with cursor.copy(_copy(f"SELECT {columns} FROM generate_series(1, 3)")) as copy:
                 stream = b"".join(bytes(part) for part in copy)
             yield f"rows-{first}", postgres.input_of([field for *_, field in group], stream)
+    yield from _dialog_seeds()
+
+
+def _dialog_seeds() -> Iterator[tuple[str, bytes]]:
+    """Return what a server sends for a table of one text column, and where it fails."""
+    fields, row = [Field(Kind.BYTES)], struct.pack("!hi4s", 1, 4, b"text")
+    parts = [postgres.HEADER + row, row, row[:3], row[3:], b"", postgres.TRAILER]
+    failed = postgres_server_side.message(b"E", b"SERROR\0C22012\0\0") + postgres_server_side.message(b"Z", b"E")
+    later = postgres_server_side.message(b"S", b"a\0b\0") + postgres_server_side.message(b"A", bytes(6))
+    for name, dialog in (
+        ("whole", postgres_server_side.dialog(parts) + later),
+        ("failed", postgres_server_side.dialog(parts[:2], complete=False) + later + failed),
+        ("refused", failed),
+    ):
+        yield f"dialog-{name}", postgres.input_of(fields, dialog, postgres.RAW)
 
 
 def _column(type_: str, values: Sequence[str]) -> str:

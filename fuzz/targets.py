@@ -78,6 +78,8 @@ TARGETS = {
             FIRST_BYTES_PER_VALUE=1,
             MAX_EXTENSION_BYTES=16,
             MAX_ROW_BYTES=200,
+            RECEIVE_BYTES=48,
+            MAX_ASIDE_BYTES=200,
         ),
         _target("mysql", "mysql-small", FIRST_ROWS=2, GROWTH=2, FIRST_TEXT_BYTES=1, MAX_PAYLOAD=31),
     )

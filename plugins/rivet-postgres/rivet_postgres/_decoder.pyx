@@ -460,7 +460,7 @@ cdef class Decoder:
             patience: the milliseconds of silence after which ``drain`` gives up.
         """
         if self.messages is None:
-            self.messages = Messages()
+            self.messages = Messages(BLOCK_BYTES)
         self.messages.begin(fd)
         self.aside = aside
         self.receipts = 0
@@ -840,6 +840,7 @@ cdef class Decoder:
         cdef const uint8_t* start = self.here + self.at
         cdef const uint8_t* end = self.here + self.size
         cdef const uint8_t* readable = end + self.slack
+        cdef const uint8_t* possible = start + min(self.size - self.at, <int64_t>MAX_ROW_BYTES)
         cdef const uint8_t* p = start
         cdef int64_t n = self.rows, room
         cdef int64_t added = 0
@@ -848,7 +849,8 @@ cdef class Decoder:
         cdef int i, result
         cdef int count = self.count
         cdef bint lenient = self.lenient
-        cdef Col* col = self.cols - 1
+        cdef Col* cols = self.cols
+        cdef Col* col
         if end - p < 2:
             self.need = 2
             return SHORT
@@ -864,14 +866,14 @@ cdef class Decoder:
         if n == self.capacity:
             return FULL
         for i in range(count):
-            col += 1
+            col = &cols[i]
             if end - p < 4:
                 self.need = p - start + 4
                 return SHORT
             length = <int32_t>_u32(p)
             p += 4
             # What is whole and ordinary; whatever is wrong with the rest is told below.
-            if 0 <= length <= end - p:
+            if 0 <= length <= possible - p:
                 if length == col.wire and length:
                     if _put(col, n, p, length) == DONE:
                         p += length

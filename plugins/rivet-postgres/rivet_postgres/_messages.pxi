@@ -22,7 +22,7 @@ cdef enum:
 
 @cython.final
 cdef class Messages:
-    """Messages out of a buffer of ``RECEIVE_BYTES`` that a socket fills; behind it ``BLOCK_BYTES`` may be read."""
+    """Messages out of a buffer of ``RECEIVE_BYTES`` that a socket fills; behind it ``slack`` bytes may be read."""
 
     cdef int fd
     cdef int stage
@@ -32,8 +32,8 @@ cdef class Messages:
     cdef bint copied             # that message is CopyData
     cdef const char* problem
 
-    def __cinit__(self):
-        self.room = <uint8_t*>calloc(RECEIVE_BYTES + BLOCK_BYTES, 1)
+    def __cinit__(self, int slack):
+        self.room = <uint8_t*>calloc(RECEIVE_BYTES + slack, 1)
         if self.room == NULL:
             raise MemoryError
 
