@@ -43,6 +43,10 @@ cdef enum:
     # A dictionary of more bytes gains nothing; pyarrow's writer has the same bound.
     MAX_DICTIONARY_BYTES = 1 << 20
     FIRST_SLOTS = 1 << 10
+    # Differences stand in blocks of so many, each part of them packed with a width of its own.
+    BLOCK = 128
+    PARTS = 4
+    PART = 32
     # Integers that lie so close to the first one are found by their distance from it.
     NEAR = 1 << 16
     # So many steps to find a value on average say that the values were made to collide.
@@ -298,6 +302,81 @@ cdef int hybrid(Bytes* out, const uint32_t* values, int64_t n, int width) noexce
     return FINE
 
 
+cdef inline int put_zigzag(uint8_t* at, int64_t value) noexcept nogil:
+    return put_varint(at, (<uint64_t>value << 1) ^ <uint64_t>(value >> 63))
+
+
+cdef int bits_of(uint64_t value) noexcept nogil:
+    cdef int n = 0
+    while value:
+        value >>= 1
+        n += 1
+    return n
+
+
+cdef uint8_t* pack(uint8_t* at, const uint64_t* values, int width) noexcept nogil:
+    """Write `PART` numbers of up to 64 bits; return where they end."""
+    cdef uint64_t pending = 0
+    cdef int bits = 0, k
+    for k in range(PART):
+        pending |= values[k] << bits
+        if bits + width >= 64:
+            memcpy(at, &pending, 8)
+            at += 8
+            pending = values[k] >> (64 - bits) if bits else 0
+            bits += width - 64
+        else:
+            bits += width
+    memcpy(at, &pending, 8)
+    return at + bits // 8
+
+
+cdef int deltas(Bytes* out, const target_t* values, int64_t n) noexcept nogil:
+    """Append integers as DELTA_BINARY_PACKED. Differences wrap around as the integers do."""
+    cdef int64_t i, start, least
+    cdef int64_t differences[BLOCK]
+    cdef uint64_t rest[BLOCK]
+    cdef uint64_t every
+    cdef int count, part, k
+    cdef int widths[PARTS]
+    cdef uint8_t* at
+    if reserve(out, n * sizeof(target_t) + (n // BLOCK + 2) * (16 + PARTS + PARTS * 8) + PART * 8 * PARTS + 64) != FINE:
+        return NO_MEMORY
+    at = out.at + out.used
+    at += put_varint(at, BLOCK)
+    at += put_varint(at, PARTS)
+    at += put_varint(at, <uint64_t>n)
+    at += put_zigzag(at, values[0] if n else 0)
+    start = 1
+    while start < n:
+        count = <int>(n - start) if n - start < BLOCK else BLOCK
+        for k in range(count):
+            i = start + k
+            if target_t is int32_t:
+                differences[k] = <int32_t>(<uint32_t>values[i] - <uint32_t>values[i - 1])
+            else:
+                differences[k] = <int64_t>(<uint64_t>values[i] - <uint64_t>values[i - 1])
+        least = differences[0]
+        for k in range(1, count):
+            least = differences[k] if differences[k] < least else least
+        for k in range(BLOCK):
+            rest[k] = <uint64_t>differences[k] - <uint64_t>least if k < count else 0
+        at += put_zigzag(at, least)
+        for part in range(PARTS):
+            every = 0
+            for k in range(PART):
+                every |= rest[part * PART + k]
+            widths[part] = bits_of(every)
+            at[part] = <uint8_t>widths[part]
+        at += PARTS
+        for part in range((count + PART - 1) // PART):
+            if widths[part]:
+                at = pack(at, rest + part * PART, widths[part])
+        start += BLOCK
+    out.used = at - out.at
+    return FINE
+
+
 cdef class Column:
     """Encodes one flat column, row group after row group, page after page. Its buffers are used again.
 
@@ -306,16 +385,18 @@ cdef class Column:
         width: of a value in the file, in bytes; 0 for texts and bits.
         order: how values compare.
         nullable: whether pages have definition levels.
+        delta: whether values without a dictionary are integers that stand as differences.
     """
 
     cdef int source
     cdef int width
     cdef int order
     cdef bint nullable
+    cdef bint delta
     cdef Bytes body  # of the page: levels, then values, which are aligned, so that some bytes in front are no part of it
     cdef int64_t front
     cdef Bytes packed  # the levels as they stand in the page
-    cdef Bytes scratch  # values without NULLs, in front of a dictionary
+    cdef Bytes scratch  # values without NULLs, in front of a dictionary, of differences and of bits
     cdef Bytes levels  # of the page, a number each
     cdef int64_t page_nulls
     # The dictionary: its values as they stand in its page, and where each is.
@@ -338,8 +419,11 @@ cdef class Column:
     cdef Bytes least_bytes
     cdef Bytes greatest_bytes
 
-    def __cinit__(self, int source, int width, int order, bint nullable):
+    def __cinit__(self, int source, int width, int order, bint nullable, bint delta=False):
+        if delta and (source > DECIMAL or source == BITS or width not in (4, 8)):
+            raise ValueError("only integers have differences")
         self.source = source
+        self.delta = delta
         self.width = width
         self.order = order
         self.nullable = nullable
@@ -393,7 +477,7 @@ cdef class Column:
 
     def begin_page(self):
         """Begin a page."""
-        self.body.used = self.levels.used = self.front = 0
+        self.body.used = self.levels.used = self.scratch.used = self.front = 0
         self.page_nulls = 0
 
     def add_levels(self, size_t validity, int64_t offset, int64_t length):
@@ -420,9 +504,15 @@ cdef class Column:
         _raise(fault)
 
     def end_values(self):
-        """Finish the page: bits are packed when all are there."""
+        """Finish the page: bits and differences are packed when all are there."""
         cdef int fault = FINE
-        if self.source == BITS:
+        if self.delta:
+            with nogil:
+                if self.width == 4:
+                    fault = deltas[int32_t](&self.body, <const int32_t*>self.scratch.at, self.scratch.used // 4)
+                else:
+                    fault = deltas[int64_t](&self.body, <const int64_t*>self.scratch.at, self.scratch.used // 8)
+        elif self.source == BITS:
             with nogil:
                 fault = self._write_bits()
         _raise(fault)
@@ -519,7 +609,8 @@ cdef class Column:
         return hybrid(&self.body, <const uint32_t*>self.codes.at + self.coded - count, count, width)
 
     cdef int _append(self, const uint8_t* validity, const uint8_t* values, const uint8_t* data, int64_t data_bytes, int64_t offset, int64_t length) noexcept nogil:
-        cdef int64_t start = self.body.used, count
+        cdef Bytes* out = &self.scratch if self.delta else &self.body
+        cdef int64_t start = out.used, count
         cdef int fault
         if self.source == BITS:
             return self._append_bits(validity, values, offset, length)
@@ -528,9 +619,9 @@ cdef class Column:
             if fault == FINE:
                 fault = self._observe_texts(&self.body, start, count)
             return fault
-        fault = self._append_fixed(&self.body, validity, values, offset, length, &count)
+        fault = self._append_fixed(out, validity, values, offset, length, &count)
         if fault == FINE:
-            fault = self._observe(self.body.at + start, count)
+            fault = self._observe(out.at + start, count)
         return fault
 
     cdef int _append_bits(self, const uint8_t* validity, const uint8_t* values, int64_t offset, int64_t length) noexcept nogil:

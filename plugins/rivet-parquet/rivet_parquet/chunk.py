@@ -16,6 +16,7 @@ from rivet_parquet.thrift import Long, Struct, Value, encode
 # Parquet's numbers of encodings and of kinds of pages.
 _PLAIN: Final = 0
 _RLE: Final = 3
+_DELTA: Final = 5
 _RLE_DICTIONARY: Final = 8
 _DATA_PAGE: Final = 0
 _DICTIONARY_PAGE: Final = 2
@@ -105,14 +106,16 @@ class ColumnWriter:
 
     Args:
         dictionary: whether to try a dictionary.
+        delta: whether values stand as differences otherwise.
     """
 
-    def __init__(self, layout: Layout, codec: Codec, out: Output, *, dictionary: bool) -> None:
+    def __init__(self, layout: Layout, codec: Codec, out: Output, *, dictionary: bool, delta: bool) -> None:
         self._layout = layout
         self._codec = codec
         self._dictionary = dictionary and layout.source != BITS
         self._out = out
-        self._encoder = _pages.Column(layout.source, layout.width, layout.order, layout.nullable)
+        self._encoder = _pages.Column(layout.source, layout.width, layout.order, layout.nullable, delta)
+        self._plain = _DELTA if delta else _PLAIN
 
     def chunk(self, column: pa.ChunkedArray[Any]) -> Chunk:
         """Write the column's chunk of a row group.
@@ -139,7 +142,8 @@ class ColumnWriter:
         self._encoder.begin()
         coded = self._dictionary and self._code(pieces, size)
         dictionary = self._dictionary_body() if coded else None
-        page_rows = _PAGE_ROWS if coded else min(_PAGE_ROWS, max(1, rows * _PAGE_BYTES // max(1, size)))
+        packed = coded or self._plain == _DELTA
+        page_rows = _PAGE_ROWS if packed else min(_PAGE_ROWS, max(1, rows * _PAGE_BYTES // max(1, size)))
         for number, page in enumerate(_pages_of(pieces, page_rows)):
             body = self._data_body(page, totals, coded=coded)
             if number == 0:
@@ -195,7 +199,7 @@ class ColumnWriter:
         totals.dictionary_bytes = totals.stored_bytes
 
     def _put_data(self, body: pa.Buffer, rows: int, totals: _Totals, *, coded: bool) -> None:
-        encoding = _RLE_DICTIONARY if coded else _PLAIN
+        encoding = _RLE_DICTIONARY if coded else self._plain
         self._put(body, _DATA_PAGE, {5: {1: rows, 2: encoding, 3: _RLE, 4: _RLE}}, totals)
         totals.data_pages += 1
 
@@ -210,13 +214,13 @@ class ColumnWriter:
         totals.stored_bytes += len(header) + stored.size
 
     def _metadata(self, rows: int, totals: _Totals, start: int, *, coded: bool) -> Struct:
-        encoding = _RLE_DICTIONARY if coded else _PLAIN
+        encoding = _RLE_DICTIONARY if coded else self._plain
         statistics = [{1: _DATA_PAGE, 2: encoding, 3: totals.data_pages}]
         if coded:
             statistics.insert(0, {1: _DICTIONARY_PAGE, 2: _PLAIN, 3: 1})
         fields: dict[int, Value] = {
             1: PHYSICAL[self._layout.physical],
-            2: [_PLAIN, _RLE, _RLE_DICTIONARY] if coded else [_RLE, _PLAIN],
+            2: [_PLAIN, _RLE, _RLE_DICTIONARY] if coded else [_RLE, encoding],
             3: [self._layout.name.encode()],
             4: totals.codec.number,
             5: Long(rows),

@@ -15,19 +15,23 @@ from rivet_parquet.writer import FileWriter
 class NativeParquetFormat(ParquetFormat):
     """Parquet with the options of ``config``.
 
-    Columns of nested types and some rare ones, and differences of values, are left to pyarrow: such a file is written
-    by the built-in format.
+    Columns of nested types and some rare ones are left to pyarrow: such a file is written by the built-in format.
     """
 
     def open_writer(self, sink: pa.NativeFile, schema: pa.Schema, dictionary: Sequence[str]) -> RowGroupWriter:
         """Open what writes row groups into a file."""
-        if not self.delta_columns(schema, dictionary):
-            empty = empty_file(schema, **self.options)
-            layouts = _layouts(schema, empty)
-            if layouts is not None:
-                compression = self.compression, self.options["compression_level"]
-                return FileWriter(sink.write, empty, layouts, dictionary=dictionary, compression=compression)
-        return super().open_writer(sink, schema, dictionary)
+        empty = empty_file(schema, **self.options)
+        layouts = _layouts(schema, empty)
+        if layouts is None:
+            return super().open_writer(sink, schema, dictionary)
+        return FileWriter(
+            sink.write,
+            empty,
+            layouts,
+            dictionary=dictionary,
+            deltas=self.delta_columns(schema, dictionary),
+            compression=(self.compression, self.options["compression_level"]),
+        )
 
 
 def _layouts(schema: pa.Schema, empty: pa.Buffer) -> list[Layout] | None:

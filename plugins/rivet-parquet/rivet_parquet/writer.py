@@ -36,6 +36,7 @@ class FileWriter:
         empty: a file of the same columns without rows, by pyarrow; its footer says what the columns are.
         layouts: of all columns, in order.
         dictionary: names of the columns that may have a dictionary.
+        deltas: names of the columns whose values stand as differences.
         compression: the codec, as ``ParquetConfig`` names it, and its level.
     """
 
@@ -46,13 +47,15 @@ class FileWriter:
         layouts: Sequence[Layout],
         *,
         dictionary: Sequence[str],
+        deltas: Sequence[str],
         compression: tuple[str, int | None],
     ) -> None:
         self._out = Output(write)
         self._footer = _footer_of(empty)
         codec = _codec(*compression)
         self._columns = [
-            ColumnWriter(layout, codec, self._out, dictionary=layout.name in dictionary) for layout in layouts
+            ColumnWriter(layout, codec, self._out, dictionary=layout.name in dictionary, delta=layout.name in deltas)
+            for layout in layouts
         ]
         self._groups: list[bytes] = []
         self._rows = 0

@@ -155,9 +155,15 @@ def bits(array: pa.Array[Any]) -> pa.Array[Any]:
 
 
 @settings(deadline=None, max_examples=60)
-@given(batches=tables(), compression=st.sampled_from(["zstd", "snappy", "gzip", "lz4", "none"]))
-def test_every_reader_finds_what_pyarrow_would_have_written(batches: list[pa.RecordBatch], compression: str):
-    same_as_pyarrow(batches, compression=compression)
+@given(
+    batches=tables(),
+    compression=st.sampled_from(["zstd", "snappy", "gzip", "lz4", "none"]),
+    integers=st.sampled_from(["plain", "delta"]),
+)
+def test_every_reader_finds_what_pyarrow_would_have_written(
+    batches: list[pa.RecordBatch], compression: str, integers: str
+):
+    same_as_pyarrow(batches, compression=compression, integers=integers)
 
 
 @pytest.mark.parametrize("data_type", TYPES, ids=str)
@@ -289,11 +295,28 @@ def test_buffers_at_odd_addresses_are_read():
     assert file.read()["n"].to_pylist() == list(range(1000))
 
 
-def test_nested_columns_and_differences_are_left_to_pyarrow():
+@pytest.mark.parametrize("count", [1, 2, 32, 33, 129, 70_001])
+def test_differences_of_every_size_come_back(count: int):
+    random_ = random.Random(count)
+    schema = pa.schema({"small": pa.int32(), "large": pa.int64(), "unsigned": pa.uint64(), "at": pa.timestamp("us")})
+    small = [random_.choice([random_.randrange(-(2**31), 2**31), i]) for i in range(count)]
+    large = [random_.randrange(-(2 ** random_.randrange(64)), 2 ** random_.randrange(64)) for _ in range(count)]
+    unsigned = [random_.randrange(2 ** random_.randrange(65)) for _ in range(count)]
+    at = [None if random_.random() < 0.2 else i * 1000 for i in range(count)]
+    batch = pa.RecordBatch.from_arrays(
+        [pa.array(values, field.type) for values, field in zip([small, large, unsigned, at], schema, strict=True)],
+        schema=schema,
+    )
+    file = same_as_pyarrow([batch], group_bytes=1 << 30, integers="delta")
+    if count > 1000:
+        group = file.metadata.row_group(0)
+        assert {group.column(index).encodings for index in range(4)} == {("RLE", "DELTA_BINARY_PACKED")}
+
+
+def test_nested_columns_are_left_to_pyarrow():
     nested = pa.RecordBatch.from_arrays([pa.array([[1], None, []])], names=["list"])
     assert not created_by(nested).startswith(NATIVE)
     numbers = pa.RecordBatch.from_arrays([pa.array(range(1000))], names=["n"])
-    assert not created_by(numbers, integers="delta").startswith(NATIVE)
     assert created_by(numbers).startswith(NATIVE)
 
 
