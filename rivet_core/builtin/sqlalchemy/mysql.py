@@ -21,7 +21,8 @@ from rivet_core.builtin.sqlalchemy.columns import SHORT_BYTES, ResultColumn
 from rivet_core.builtin.sqlalchemy.connect import keep_alive
 from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
 from rivet_core.builtin.sqlalchemy.mysql_rows import rows_of
-from rivet_core.builtin.sqlalchemy.mysql_snapshot import begin_together, drop
+from rivet_core.builtin.sqlalchemy.mysql_snapshot import begin_together, clear_up, drop
+from rivet_core.builtin.sqlalchemy.parking import Parking
 from rivet_core.builtin.sqlalchemy.text import Decoder, Refused
 
 if TYPE_CHECKING:
@@ -89,6 +90,14 @@ class Mysql(Backend):
 
     name: ClassVar[str] = "mysql"
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.parking = Parking(self, clear_up=clear_up, drop=drop, line=lambda connection: connection._sock)
+
+    def close(self) -> None:
+        """Close the connections that no read has at the moment."""
+        self.parking.clear()
+
     def prepare(self, connection: Any) -> None:
         """Set UTC and read-only transactions; refuse a connection that should have TLS and has none."""
         keep_alive(connection._sock)
@@ -137,11 +146,13 @@ class Mysql(Backend):
                 yield connection
             return
         with self.failures():
-            connection = self.connect()
+            connection = self.parking.take()
+        leave = drop
         try:
             yield connection
+            leave = self.parking.park
         finally:
-            drop(connection)
+            leave(connection)
 
     def snapshot(self, query: Query, workers: int) -> AbstractContextManager[Snapshot]:
         """Begin as many transactions with one view as there are workers."""

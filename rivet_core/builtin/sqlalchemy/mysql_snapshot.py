@@ -233,6 +233,18 @@ def drop(connection: Any) -> None:
             connection.close()
 
 
+def clear_up(connection: Any) -> bool:
+    """End the transaction of a reader that has read all rows; return whether the connection can be another one's."""
+    result = connection._result
+    if not connection.open or (result is not None and result.unbuffered_active):
+        return False
+    try:
+        connection.rollback()
+    except (connection.Error, OSError):
+        return False
+    return True
+
+
 @contextmanager
 def _closing(connection: Any) -> Iterator[Any]:
     try:

@@ -27,9 +27,9 @@ from rivet_core.builtin.sqlalchemy.backend import Backend, Result, silence
 from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import MAX_DECIMAL_DIGITS, ResultColumn
 from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, tls_check, version_check
-from rivet_core.builtin.sqlalchemy.postgres_parking import Parking
+from rivet_core.builtin.sqlalchemy.parking import Parking
 from rivet_core.builtin.sqlalchemy.postgres_rows import FetchedRows, loads
-from rivet_core.builtin.sqlalchemy.postgres_session import drop, end, settle
+from rivet_core.builtin.sqlalchemy.postgres_session import clear_up, drop, end, settle
 from rivet_core.builtin.sqlalchemy.postgres_snapshot import adopt, export
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Postgres(Backend):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.parking = Parking(self)
+        self.parking = Parking(self, clear_up=clear_up, drop=drop, line=lambda connection: connection.pgconn.socket)
 
     def close(self) -> None:
         """Close the connections that no read has at the moment."""

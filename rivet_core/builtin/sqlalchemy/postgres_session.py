@@ -69,3 +69,11 @@ def end(connection: Any) -> None:
             connection.rollback()
     if connection.info.transaction_status.name != "IDLE":
         drop(connection)
+
+
+def clear_up(connection: Any) -> bool:
+    """Whether a connection that a reader has left can be another one's; its next transaction is an ordinary one."""
+    if connection.closed or connection.info.transaction_status.name != "IDLE":
+        return False
+    connection.isolation_level = None
+    return True

@@ -210,6 +210,20 @@ def test_each_chunk_of_two_columns_is_found_by_the_index(table: DatabaseServer):
             assert "(ROW(few, n) > ROW(" in "\n".join(str(text) for (text,) in rows)
 
 
+def test_chunks_that_are_read_one_after_the_other_share_a_connection(table: DatabaseServer):
+    connected: list[object] = []
+    with opened(table.url) as source:
+        query = source.table_query("keys")
+        chunks = plan_chunks(source, query, source.describe(query), Chunking(size=60)).chunks
+        numbers(source, chunks[0])
+        sqlalchemy.event.listen(source.engine, "connect", lambda *call: connected.append(call))
+        assert sum(len(numbers(source, chunk)) for chunk in chunks[1:]) == ROWS - 60
+        assert len(connected) <= 1  # for metadata
+        with source.read(query, batch_bytes=1000) as stream:
+            next(iter(stream))
+        assert len(numbers(source, chunks[0])) == 60  # what was left early is not read on
+
+
 def test_a_key_that_repeats_and_is_missing(table: DatabaseServer):
     sizes = check(table, Chunking(("maybe",), size=60))
     assert sizes == [72, 72, 72, 71, 71, 71, 71]  # equal keys stay together, the missing ones are the last chunk

@@ -1,14 +1,13 @@
-"""Keeps connections to PostgreSQL between the reads of one source: a new one costs more than a small chunk."""
+"""Keeps connections to a server between the reads of one source: a new one costs more than a small chunk."""
 
 from __future__ import annotations
 
 import select
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
-
-from rivet_core.builtin.sqlalchemy.postgres_session import drop
 
 if TYPE_CHECKING:
     from rivet_core.builtin.sqlalchemy.backend import Backend
@@ -23,11 +22,24 @@ class Parking:
     Each is as good as a new one: its transaction has ended, and nothing was set beyond that but how values are loaded.
 
     Args:
-        backend: opens connections of psycopg.
+        backend: opens connections of the driver.
+        clear_up: ends what a reader has left on a connection, and returns whether it is in order.
+        drop: closes a connection, in whatever state it is.
+        line: returns a connection's socket, or its number.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        clear_up: Callable[[Any], bool],
+        drop: Callable[[Any], object],
+        line: Callable[[Any], Any],
+    ) -> None:
         self._backend = backend
+        self._clear_up = clear_up
+        self._drop = drop
+        self._line = line
         # Their ends are safe among threads.
         self._plain: deque[tuple[float, Any]] = deque()
         self._others: deque[tuple[float, Any]] = deque()
@@ -36,15 +48,15 @@ class Parking:
         """Return a parked connection, or a new one.
 
         Args:
-            plain: one that loads values as psycopg does by itself.
+            plain: one that loads values as the driver does by itself.
         """
         for parked in (self._plain, *([] if plain else [self._others])):
             with suppress(IndexError):
                 while True:
                     since, connection = parked.pop()
-                    if time.monotonic() - since < _PARKED_SECONDS and _is_quiet(connection):
+                    if time.monotonic() - since < _PARKED_SECONDS and self._is_quiet(connection):
                         return connection
-                    drop(connection)
+                    self._drop(connection)
         return self._backend.connect()
 
     def park(self, connection: Any, *, plain: bool = False) -> None:
@@ -53,10 +65,9 @@ class Parking:
         Args:
             plain: no loader of its own was registered.
         """
-        if connection.closed or connection.info.transaction_status.name != "IDLE":
-            drop(connection)
+        if not self._clear_up(connection):
+            self._drop(connection)
             return
-        connection.isolation_level = None
         (self._plain if plain else self._others).append((time.monotonic(), connection))
 
     def clear(self) -> None:
@@ -64,11 +75,10 @@ class Parking:
         for parked in (self._plain, self._others):
             with suppress(IndexError):
                 while True:
-                    drop(parked.pop()[1])
+                    self._drop(parked.pop()[1])
 
-
-def _is_quiet(connection: Any) -> bool:
-    """Whether the server has said nothing since: what it says unasked is mostly that it ends the session."""
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return not poll.poll(0)
+    def _is_quiet(self, connection: Any) -> bool:
+        """Whether the server has said nothing since: what it says unasked is mostly that it ends the session."""
+        poll = select.poll()
+        poll.register(self._line(connection), select.POLLIN)
+        return not poll.poll(0)
