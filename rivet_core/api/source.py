@@ -194,7 +194,7 @@ class Source(ABC):
             return connection.exec_driver_sql(text, values).fetchall()
 
     def split(self, query: Query, n: int) -> Sequence[Query]:
-        """Return up to ``n`` queries that together give the same rows, each row once."""
+        """Return up to ``n`` queries that together give the same rows, each row once; the core adds ``columns``."""
         return [query]
 
     def snapshot(self, query: Query, workers: int) -> AbstractContextManager[Snapshot | None]:

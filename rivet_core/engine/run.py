@@ -25,6 +25,7 @@ from rivet_core.engine.publish import Baseline, Publisher
 from rivet_core.engine.recover import Recovery, find_unfinished, recover, refuse_published
 from rivet_core.engine.result import ErrorReport, RunResult, error_report, timestamp
 from rivet_core.engine.selecting.position import Position, cursor_of, find_position, has_own_prefixes, new_rows
+from rivet_core.engine.selecting.view import most_pieces
 from rivet_core.engine.store import open_store
 from rivet_core.engine.stream import run_stream
 from rivet_core.engine.tidy import plan_tidying
@@ -195,7 +196,7 @@ class ExportRun:
             unfinished = find_unfinished(self._state, self._export.name) if self._options.resume else None
             choice = self._choose_destination(unfinished)
             claimed = choice.spec.capabilities
-            upload_bytes = MemoryPlan.upload_bytes(self._config.memory_budget, self._export.parallel)
+            upload_bytes = MemoryPlan.upload_bytes(self._config.memory_budget, self._most_writers())
             store = open_store(choice, self._registry, self._config.base_dir, upload_bytes=upload_bytes)
             destination = stack.enter_context(closing(store))
             self._result.prefix = destination.uri
@@ -228,6 +229,14 @@ class ExportRun:
                 after.validate()
             if self._options.reconcile and (described := content or view.control.certified):
                 after.reconcile(described)
+
+    def _most_writers(self) -> int:
+        """Return how many parts may be written at the same time; each writer has a share of the memory."""
+        export = self._export
+        if export.parallel > 1:
+            with suppress(RivetError), closing(plan.open_source(self._config, export, self._registry)) as source:
+                return most_pieces(source, export)
+        return export.parallel  # what is wrong with the source is said when it is read
 
     def _open_journal(self, lease: Lease, destination: CheckedDestination) -> Journal:
         journal = Journal(

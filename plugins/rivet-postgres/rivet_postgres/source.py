@@ -96,10 +96,7 @@ class NativeSource(SqlalchemySource):
             if len(pieces) < 2:
                 return [query]
             texts = [self._native.ranges_text(connection, table, ranges) for ranges in pieces]
-        return [
-            TablePages(text, {}, table, columns=query.columns, ranges=ranges)
-            for text, ranges in zip(texts, pieces, strict=True)
-        ]
+        return [TablePages(text, {}, table, ranges=ranges) for text, ranges in zip(texts, pieces, strict=True)]
 
     def check(self) -> Iterator[Check]:
         """Connect, and report what answers."""

@@ -30,6 +30,12 @@ def cut(source: Source, query: Query, export: ExportConfig) -> Sequence[Query]:
     return [replace(piece, columns=query.columns) for piece in source.split(query, export.parallel)]
 
 
+def most_pieces(source: Source, export: ExportConfig) -> int:
+    """Return how many statements may read an export at the same time, as far as that is known without asking."""
+    cannot_split = type(source).split is Source.split
+    return 1 if export.mode == "full" and cannot_split else export.parallel
+
+
 @contextmanager
 def open_view(
     source: Source,

@@ -13,6 +13,7 @@ import pytest
 
 from rivet_core.api import StorageFull, Transient
 from rivet_core.builtin.parquet import ParquetEncoder
+from rivet_core.engine import dataset, run
 from rivet_core.engine.writing.memory import MemoryPlan
 from rivet_core.engine.writing.rows import RowSteps
 from rivet_core.engine.writing.upload import BUFFER_BYTES, QUEUE_PIECES
@@ -179,3 +180,31 @@ def test_an_absurd_number_does_not_use_up_all_others(shop: Shop) -> None:
     (shop.out / f"part-{10**18 - 1}.parquet").write_bytes(b"")
     shop.publish()
     assert shop.parts() == ["part-000001.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "writers"), [("full", 1), ("chunked, chunk_column: id, chunk_size: 1", 2)], ids=["full", "chunked"]
+)
+def test_memory_is_divided_by_what_reads_at_the_same_time(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, mode: str, writers: int
+):
+    """SQLite is read in one piece, whatever ``parallel`` allows; there are two chunks."""
+    shares: dict[str, int] = {}
+    open_store, gates = run.open_store, dataset.Gates
+
+    def opened(*args: Any, upload_bytes: int) -> Any:
+        shares["upload"] = upload_bytes
+        return open_store(*args, upload_bytes=upload_bytes)
+
+    def gated(*args: Any, workers: int, **options: Any) -> Any:
+        shares["gates"] = workers
+        return gates(*args, workers=workers, **options)
+
+    monkeypatch.setattr(run, "open_store", opened)
+    monkeypatch.setattr(dataset, "Gates", gated)
+    shop.configure(
+        f"{{name: orders, table: orders, mode: {mode}, parallel: 2, destination: {{type: local, path: out}}}}"
+    )
+    shop.publish()
+    budget = shop.config.memory_budget
+    assert shares == {"upload": MemoryPlan.upload_bytes(budget, writers), "gates": writers}
