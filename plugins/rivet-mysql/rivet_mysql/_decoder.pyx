@@ -830,10 +830,35 @@ cdef inline bint _put_bool(Col* col, int64_t n, const uint8_t* s, int64_t size) 
     return True
 
 
+cdef inline bint _small_decimal(const Col* col, const uint8_t* s, int64_t size, uint64_t* value) noexcept nogil:
+    """Read a decimal of up to 18 digits that has all of its scale, as servers send them; false if it is none."""
+    cdef int64_t i, point = size - col.scale - 1 if col.scale else size
+    cdef uint64_t number = 0
+    cdef uint8_t digit
+    if size < 1 or point < 0 or size > 18 or size > col.precision:
+        return False
+    for i in range(point):
+        digit = <uint8_t>(s[i] - 48)
+        if digit > 9:
+            return False
+        number = number * 10 + digit
+    if point < size:
+        if s[point] != 46:
+            return False
+        for i in range(point + 1, size):
+            digit = <uint8_t>(s[i] - 48)
+            if digit > 9:
+                return False
+            number = number * 10 + digit
+    value[0] = number
+    return True
+
+
 cdef bint _put_decimal(Col* col, int64_t n, const uint8_t* s, int64_t size) noexcept nogil:
     """Write digits with at most ``scale`` of them behind the point, and at most ``precision`` that count."""
     cdef uint32_t limbs[8]
     cdef uint64_t small = 0, carry
+    cdef int64_t signed_value
     cdef bint negative = False
     cdef int64_t i, behind = -1, digits = 0, counted = 0
     cdef int j, words = col.width // 4
@@ -842,6 +867,12 @@ cdef bint _put_decimal(Col* col, int64_t n, const uint8_t* s, int64_t size) noex
         negative = True
         s += 1
         size -= 1
+    if _small_decimal(col, s, size, &small):
+        signed_value = -<int64_t>small if negative else <int64_t>small
+        memset(col.data + col.width * n, 0xFF if signed_value < 0 else 0, col.width)
+        memcpy(col.data + col.width * n, &signed_value, 8)
+        return True
+    small = 0
     if size > 80:
         return False
     memset(limbs, 0, sizeof(limbs))
