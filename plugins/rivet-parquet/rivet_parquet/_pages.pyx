@@ -20,6 +20,7 @@ cdef enum Source:
     DECIMAL = 6  # of 16 bytes; `width` of them, or as many as a big-endian number needs, go into the file
     TEXT = 7  # with offsets of 32 bits
     LARGE_TEXT = 8  # with offsets of 64 bits
+    WIDE_DECIMAL = 9  # of 32 bytes; as many as a big-endian number needs go into the file
 
 # How values compare.
 cdef enum Order:
@@ -178,23 +179,23 @@ cdef int64_t take_decimals(const int64_t* source, target_t* target, const uint8_
     return -1 if lost else k
 
 
-cdef int64_t take_wide_decimals(const uint8_t* source, uint8_t* target, int width, const uint8_t* validity, int64_t offset, int64_t n) noexcept nogil:
-    """Write each decimal as a big-endian number of `width` bytes; return how many, or -1 if one needs more."""
+cdef int64_t take_wide_decimals(const uint8_t* source, int size, uint8_t* target, int width, const uint8_t* validity, int64_t offset, int64_t n) noexcept nogil:
+    """Write each decimal of `size` bytes as a big-endian number of `width`; return how many, or -1 if one needs more."""
     cdef int64_t i, k = 0
-    cdef int j
-    cdef uint64_t words[2]
+    cdef int j, words_of_one = size // 8
+    cdef uint64_t words[4]
     cdef uint8_t sign
     cdef uint8_t* value = <uint8_t*>words
     for i in range(offset, offset + n):
         if validity is not NULL and not is_valid(validity, i):
             continue
-        words[1] = swapped(load8(source + 16 * i))
-        words[0] = swapped(load8(source + 16 * i + 8))
-        sign = 0xFF if value[16 - width] & 0x80 else 0
-        for j in range(16 - width):
+        for j in range(words_of_one):
+            words[words_of_one - 1 - j] = swapped(load8(source + size * i + 8 * j))
+        sign = 0xFF if value[size - width] & 0x80 else 0
+        for j in range(size - width):
             if value[j] != sign:
                 return -1
-        memcpy(target + k * width, value + 16 - width, width)
+        memcpy(target + k * width, value + size - width, width)
         k += 1
     return k
 
@@ -675,7 +676,9 @@ cdef class Column:
         elif self.source == DECIMAL and self.width == 8:
             k = take_decimals[int64_t](<const int64_t*>values, <int64_t*>at, validity, offset, length)
         elif self.source == DECIMAL:
-            k = take_wide_decimals(values, at, self.width, validity, offset, length)
+            k = take_wide_decimals(values, 16, at, self.width, validity, offset, length)
+        elif self.source == WIDE_DECIMAL:
+            k = take_wide_decimals(values, 32, at, self.width, validity, offset, length)
         elif self.width == 4 and validity is not NULL:
             k = take[int32_t, int32_t](<const int32_t*>values, <int32_t*>at, validity, offset, length)
         elif self.width == 8 and validity is not NULL:

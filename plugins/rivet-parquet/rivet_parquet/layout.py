@@ -23,7 +23,7 @@ _ALIGNMENT: Final = 8
 _WIDTHS: Final = {"INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8}
 
 # As in `_pages.pyx`.
-BITS, INT8, UINT8, INT16, UINT16, FIXED, DECIMAL, TEXT, LARGE_TEXT = range(9)
+BITS, INT8, UINT8, INT16, UINT16, FIXED, DECIMAL, TEXT, LARGE_TEXT, WIDE_DECIMAL = range(10)
 NO_ORDER, SIGNED, UNSIGNED, FLOATING, BYTES, SIGNED_BYTES = range(6)
 
 #: Orders that Parquet's first, long deprecated fields of statistics mean.
@@ -112,7 +112,10 @@ def _source(data_type: pa.DataType, leaf: pq.ColumnSchema) -> tuple[int, str, in
     storage = storage_of(data_type)
     if isinstance(storage, pa.Decimal128Type):
         return DECIMAL, leaf.physical_type, SIGNED if leaf.physical_type in _WIDTHS else SIGNED_BYTES
-    if isinstance(storage, pa.FixedSizeBinaryType) and storage.byte_width:
+    if isinstance(storage, pa.Decimal256Type):
+        return WIDE_DECIMAL, "FIXED_LEN_BYTE_ARRAY", SIGNED_BYTES
+    # By its id: decimals are of subclasses, and their bytes stand the other way round.
+    if pa.types.is_fixed_size_binary(storage) and storage.byte_width:
         return FIXED, "FIXED_LEN_BYTE_ARRAY", BYTES
     if isinstance(storage, pa.TimestampType) and storage.unit != "s":
         return FIXED, "INT64", SIGNED

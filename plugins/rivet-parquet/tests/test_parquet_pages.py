@@ -6,6 +6,7 @@ import io
 import random
 import string
 import zlib
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -48,6 +49,9 @@ TYPES: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.decimal128(18, 3): decimals(18, 3),
     pa.decimal128(19, 2): decimals(19, 2),
     pa.decimal128(38, 0): decimals(38, 0),
+    pa.decimal256(39, 0): decimals(39, 0),
+    pa.decimal256(57, 20): decimals(57, 20),
+    pa.decimal256(76, 10): decimals(76, 10),
     pa.date32(): whole(32),
     pa.time32("ms"): st.integers(0, 86_399_999),
     pa.time64("us"): st.integers(0, 86_399_999_999),
@@ -233,10 +237,13 @@ def test_what_the_codec_makes_no_smaller_is_stored_as_it_is():
     assert [group.column(index).compression for index in range(2)] == ["UNCOMPRESSED", "ZSTD"]
 
 
-@pytest.mark.parametrize("precision", [9, 18, 20])
-def test_a_decimal_beyond_its_type_is_refused(precision: int):
-    values = pa.array([Decimal(0), Decimal(-(10**37))], pa.decimal128(38, 0))
-    array = pa.Array.from_buffers(pa.decimal128(precision, 0), 2, values.buffers())
+@pytest.mark.parametrize(
+    ("decimal", "precision"), [(pa.decimal128, 9), (pa.decimal128, 18), (pa.decimal128, 20), (pa.decimal256, 39)]
+)
+def test_a_decimal_beyond_its_type_is_refused(decimal: Callable[[int, int], pa.DataType], precision: int):
+    widest = decimal(38, 0) if decimal is pa.decimal128 else decimal(76, 0)
+    values = pa.array([Decimal(0), Decimal(-(10 ** (widest.precision - 1)))], widest)
+    array = pa.Array.from_buffers(decimal(precision, 0), 2, values.buffers())
     batch = pa.RecordBatch.from_arrays([array], names=["amount"])
     with pytest.raises(FormatError, match="'amount' has more digits than its type"):
         encoded(NativeParquetFormat(ParquetConfig()), [batch])
