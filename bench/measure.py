@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import subprocess
@@ -101,11 +102,13 @@ def interleave(
     rounds: int,
     *,
     unmeasured: int = 1,
+    patience_seconds: float = math.inf,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Race:
     """Run all contenders ``unmeasured`` times, then ``rounds`` times in turn, each round beginning with another one.
 
-    A peer that fails takes no further part. ``tell`` gets a line after each run.
+    A peer that fails takes no further part, one that has needed more than ``patience_seconds`` none after its first
+    measured run. ``tell`` gets a line after each run.
 
     Raises:
         CommandFailed: a command that is no peer exits with anything but 0.
@@ -113,7 +116,8 @@ def interleave(
     race = Race({contender.name: [] for contender in contenders}, {})
     for number in range(-unmeasured, rounds):
         for contender in rotated(contenders, max(number, 0)):
-            if contender.name in race.failures:
+            measured = race.samples.get(contender.name)
+            if measured is None or (contender.peer and measured and measured[0].wall_seconds > patience_seconds):
                 continue
             try:
                 sample = measure(contender)
