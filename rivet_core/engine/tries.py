@@ -39,13 +39,7 @@ def keep_trying(work: Callable[[], T], again: Callable[[RivetError], None]) -> T
     Raises:
         SourceUnavailable: the tries are used up.
     """
-    for attempt in range(1, ATTEMPTS):
-        try:
-            return work()
-        except SourceUnavailable as error:
-            again(error)
-            pause(attempt)
-    return work()
+    return _try(work, again, SourceUnavailable, ATTEMPTS)
 
 
 def start_over(work: Callable[[], T], again: Callable[[RivetError], None]) -> T:
@@ -57,10 +51,14 @@ def start_over(work: Callable[[], T], again: Callable[[RivetError], None]) -> T:
     Raises:
         SnapshotLost: the tries are used up.
     """
-    for start in range(1, STARTS):
+    return _try(work, again, SnapshotLost, STARTS)
+
+
+def _try(work: Callable[[], T], again: Callable[[RivetError], None], failure: type[RivetError], most: int) -> T:
+    for number in range(1, most):
         try:
             return work()
-        except SnapshotLost as error:
+        except failure as error:
             again(error)
-            pause(start)
+            pause(number)
     return work()
