@@ -33,7 +33,7 @@ class RowGroupBound:
     """
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._columns = [_ColumnBound(field.name, field.type) for field in schema]
+        self._columns = [_ColumnBound(field.name, field.type, may_be_null=field.nullable) for field in schema]
         self.clear()
 
     def clear(self) -> None:
@@ -75,8 +75,10 @@ class RowGroupBound:
 class _ColumnBound:
     """Bounds of one column; nested columns have several leaves."""
 
-    def __init__(self, name: str, data_type: DataType) -> None:
+    def __init__(self, name: str, data_type: DataType, *, may_be_null: bool) -> None:
         leaves = list(_leaves(data_type, len(name.encode())))
+        self._may_be_null = may_be_null
+        self._is_nested = kinds.is_nested(storage_type(data_type))
         self._widening = max((_widening(leaf) for _, leaf in leaves), default=1.0)
         self._is_variable = _is_variable(storage_type(data_type))
         self._fixed_bytes = sum(_CHUNK_METADATA_BYTES + path_bytes for path_bytes, _ in leaves)
@@ -86,7 +88,9 @@ class _ColumnBound:
     def plain_bytes(self, column: Array) -> float:
         """Return the size of the values in Parquet's plain form."""
         values = column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
-        return float(values.nbytes * self._widening)
+        # Without NULLs all levels of a flat column are one run.
+        definitions = int(self._may_be_null and (self._is_nested or values.null_count > 0))
+        return float(values.nbytes * self._widening + _level_bits(values, len(values), definitions, 0) / 8)
 
     def longest_value(self, column: Array) -> int:
         """Return the length of the longest value that statistics may hold; 0 where the type tells."""
@@ -113,6 +117,40 @@ def _leaves(data_type: DataType, path_bytes: int) -> Iterator[tuple[int, DataTyp
     for index in range(storage.num_fields):
         child = storage.field(index)
         yield from _leaves(child.type, path_bytes + len(child.name.encode()) + _PATH_STEP_BYTES)
+
+
+def _level_bits(array: Array, entries: int, definitions: int, repetitions: int) -> float:
+    """Return what the levels of a column's leaves take at most.
+
+    Args:
+        entries: how many values, NULLs and empty lists there are of the array, those of its parents included.
+        definitions: the highest definition level of the array.
+        repetitions: how many lists it is in.
+    """
+    values = array.storage if isinstance(array, pa.ExtensionArray) else array
+    if kinds.is_struct(values.type):
+        children = [values.field(index) for index in range(values.type.num_fields)]
+        return sum(_level_bits(child, entries, definitions + 1, repetitions) for child in children)
+    if kinds.is_nested(values.type) and not kinds.is_union(values.type):
+        child = _elements(values)
+        return _level_bits(child, entries + len(child), definitions + 2, repetitions + 1)
+    return entries * (_bits_per_level(definitions) + _bits_per_level(repetitions))
+
+
+def _bits_per_level(most: int) -> float:
+    """Return what a level takes where groups of eight are packed and repeated in turns, with a head of a byte each."""
+    return (3 + most.bit_length()) / 2 if most else 0.0
+
+
+def _elements(lists: Array) -> Array:
+    """Return the elements of all lists of an array, those behind NULLs included."""
+    if kinds.is_fixed_size_list(lists.type):
+        size = lists.type.list_size
+        return lists.values.slice(lists.offset * size, len(lists) * size)
+    if kinds.is_list_view(lists.type) or kinds.is_large_list_view(lists.type) or not len(lists):
+        return lists.values
+    first, last = lists.offsets[0].as_py(), lists.offsets[-1].as_py()
+    return lists.values.slice(first, last - first)
 
 
 def _is_variable(leaf: DataType) -> bool:

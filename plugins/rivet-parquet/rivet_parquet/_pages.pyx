@@ -52,6 +52,7 @@ cdef enum:
     NEAR = 1 << 16
     # So many steps to find a value on average say that the values were made to collide.
     MAX_STEPS_PER_VALUE = 32
+    STEPS_BETWEEN_LOOKS = 1 << 16
 
 cdef uint64_t GOLDEN = 0x9E3779B97F4A7C15ULL
 cdef uint64_t MIXER = 0xD6E8FEB86659FD93ULL
@@ -807,6 +808,9 @@ cdef class Column:
                 return FINE
             slot = (slot + 1) & mask
             self.steps += 1
+            if self.steps % STEPS_BETWEEN_LOOKS == 0 and self._collides():
+                fits[0] = False
+                return FINE
         return self._insert(slot, value, self.width, word, 0, hash, code, fits)
 
     cdef int _code_texts(self, const uint8_t* validity, const uint8_t* offsets, const uint8_t* data, int64_t data_bytes, int64_t offset, int64_t length, bint* fits) noexcept nogil:
@@ -832,7 +836,7 @@ cdef class Column:
             if fault != FINE or not fits[0]:
                 return fault
             codes += 1
-        self.codes.used = <uint8_t*>codes - self.codes.at
+            self.codes.used += 4
         return FINE
 
     cdef inline int _find(self, const uint8_t* value, int64_t length, bint padded, uint32_t* code, bint* fits) noexcept nogil:
@@ -870,6 +874,9 @@ cdef class Column:
                     return FINE
             slot = (slot + 1) & mask
             self.steps += 1
+            if self.steps % STEPS_BETWEEN_LOOKS == 0 and self._collides():
+                fits[0] = False
+                return FINE
         return self._insert(slot, value, length, first, last, hash, code, fits)
 
     cdef int _insert(self, uint32_t slot, const uint8_t* value, int64_t length, uint64_t first, uint64_t last, uint32_t hash, uint32_t* code, bint* fits) noexcept nogil:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from rivet_core.api import FormatError
 from rivet_parquet import _pages
-from rivet_parquet.layout import BITS, PHYSICAL, SIGNED_ORDERS, Layout, storage_array
+from rivet_parquet.layout import BITS, PHYSICAL, SIGNED_BYTES, SIGNED_ORDERS, Layout, levels_array, storage_array
 from rivet_parquet.thrift import Long, Struct, Value, encode
 
 # Parquet's numbers of encodings and of kinds of pages.
@@ -123,11 +123,8 @@ class ColumnWriter:
         Raises:
             FormatError: a value does not fit its type, or a page.
         """
-        arrays = [storage_array(array) for array in column.chunks if len(array)]
-        if not self._layout.nullable and any(array.null_count for array in arrays):
-            raise FormatError(f"Parquet cannot hold a value: {self._layout.name!r} is declared non-nullable")
         try:
-            return self._chunk(arrays)
+            return self._chunk(column.chunks)
         except _pages.ValueTooLarge as error:
             raise FormatError(
                 f"Parquet cannot hold a value: a decimal of {self._layout.name!r} has more digits than its type"
@@ -135,29 +132,35 @@ class ColumnWriter:
 
     def _chunk(self, arrays: list[_Array]) -> Chunk:
         start = self._out.position
-        pieces = [_piece(array) for array in arrays]
         rows = sum(len(array) for array in arrays)
-        size = sum(array.nbytes for array in arrays)
         totals = _Totals(self._codec)
         self._encoder.begin()
-        coded = self._dictionary and self._code(pieces, size)
+        coded = self._dictionary and self._code(arrays)
         dictionary = self._dictionary_body() if coded else None
         packed = coded or self._plain == _DELTA
-        page_rows = _PAGE_ROWS if packed else min(_PAGE_ROWS, max(1, rows * _PAGE_BYTES // max(1, size)))
-        for number, page in enumerate(_pages_of(pieces, page_rows)):
+        page_rows = _PAGE_ROWS if packed else _rows_of_a_page(arrays, rows)
+        # The codes are there already, so that of the arrays only the levels are asked for.
+        for number, page in enumerate(_pages_of(arrays, page_rows, levels_array if coded else storage_array)):
             body = self._data_body(page, totals, coded=coded)
             if number == 0:
                 totals.codec = self._chosen(body, dictionary, -(-rows // page_rows))
                 if dictionary is not None:
                     self._put_dictionary(*dictionary, totals)
-            self._put_data(body, sum(piece[-1] for piece in page), totals, coded=coded)
+            self._put_data(body, sum(len(array) for array in page), totals, coded=coded)
         metadata = self._metadata(rows, totals, start, coded=coded)
         return Chunk(metadata, totals.plain_bytes, totals.stored_bytes)
 
-    def _code(self, pieces: Sequence[_Piece], size: int) -> bool:
+    def _code(self, arrays: Sequence[_Array]) -> bool:
         """Give a code to every value; ``False`` if a dictionary does not pay."""
-        if all(self._encoder.add_to_dictionary(*piece) for piece in pieces) and self._encoder.coded_bytes() <= size:
-            return True
+        size = 0
+        for (array,) in _pages_of_each(arrays):
+            if not self._encoder.add_to_dictionary(*_piece(array)):
+                break
+            width = self._layout.width
+            size += width * (len(array) - array.null_count) if width else array.nbytes
+        else:
+            if self._encoder.coded_bytes() <= size:
+                return True
         self._encoder.begin()
         return False
 
@@ -165,15 +168,18 @@ class ColumnWriter:
         address, size, count = self._encoder.dictionary()
         return pa.foreign_buffer(address, size, self._encoder), count
 
-    def _data_body(self, page: Sequence[_Piece], totals: _Totals, *, coded: bool) -> pa.Buffer:
+    def _data_body(self, page: Sequence[_Array], totals: _Totals, *, coded: bool) -> pa.Buffer:
+        if not self._layout.nullable and any(array.null_count for array in page):
+            raise FormatError(f"Parquet cannot hold a value: {self._layout.name!r} is declared non-nullable")
         encoder = self._encoder
+        pieces = [_piece(array) for array in page]
         encoder.begin_page()
-        nulls = sum(encoder.add_levels(piece[0], piece[4], piece[5]) for piece in page)
+        nulls = sum(encoder.add_levels(piece[0], piece[4], piece[5]) for piece in pieces)
         encoder.end_levels()
         if coded:
-            encoder.add_codes(sum(piece[5] for piece in page) - nulls)
+            encoder.add_codes(sum(piece[5] for piece in pieces) - nulls)
         else:
-            for piece in page:
+            for piece in pieces:
                 encoder.add_values(*piece)
             encoder.end_values()
         totals.nulls += nulls
@@ -237,6 +243,8 @@ class ColumnWriter:
     def _statistics(self, nulls: int) -> Struct:
         bounds = self._encoder.bounds()
         least, greatest = bounds or (None, None)
+        for bound in bounds or ():
+            self._check_digits(bound)
         if least is not None and len(least) > _MAX_STATISTIC_BYTES:
             least = None
         if greatest is not None and len(greatest) > _MAX_STATISTIC_BYTES:
@@ -254,6 +262,13 @@ class ColumnWriter:
         }
         return {number: value for number, value in fields.items() if value is not None}
 
+    def _check_digits(self, bound: bytes) -> None:
+        """Refuse a decimal that fits into the bytes of its type and has too many digits all the same."""
+        digits = self._layout.digits
+        order: Any = "big" if self._layout.order == SIGNED_BYTES else "little"
+        if digits and abs(int.from_bytes(bound, order, signed=True)) >= 10**digits:
+            raise _pages.ValueTooLarge
+
 
 def _piece(array: _Array) -> _Piece:
     buffers = array.buffers()
@@ -269,16 +284,31 @@ def _piece(array: _Array) -> _Piece:
     )
 
 
-def _pages_of(pieces: Sequence[_Piece], rows: int) -> Iterator[list[_Piece]]:
-    """Yield the pieces of each page: ``rows`` of them, the last one's fewer."""
-    page: list[_Piece] = []
+def _rows_of_a_page(arrays: Sequence[_Array], rows: int) -> int:
+    size: int = sum(array.nbytes for (array,) in _pages_of_each(arrays))
+    return min(_PAGE_ROWS, max(1, rows * _PAGE_BYTES // max(1, size)))
+
+
+def _pages_of_each(arrays: Sequence[_Array]) -> Iterator[list[_Array]]:
+    """Yield the values of each array by itself, so many at a time as a page holds at most."""
+    for array in arrays:
+        yield from _pages_of([array], _PAGE_ROWS, storage_array)
+
+
+def _pages_of(arrays: Sequence[_Array], rows: int, read: Callable[[_Array], _Array]) -> Iterator[list[_Array]]:
+    """Yield what ``read`` returns of the arrays of each page: ``rows`` of them, the last one's fewer.
+
+    A page is read when it is asked for: the values of dictionary arrays, of all of a row group at once, may take many
+    times its memory.
+    """
+    page: list[_Array] = []
     room = rows
-    for validity, values, data, data_bytes, offset, length in pieces:
+    for array in arrays:
         done = 0
-        while done < length:
-            taken = min(room, length - done)
-            page.append((validity, values, data, data_bytes, offset + done, taken))
-            done, room = done + taken, room - taken
+        while done < len(array):
+            part = read(array.slice(done, room))
+            page.append(part)
+            done, room = done + len(part), room - len(part)
             if room == 0:
                 yield page
                 page, room = [], rows

@@ -64,6 +64,7 @@ class Layout:
         width: of a value in the file, in bytes; 0 for texts and booleans.
         order: how its values compare, for ``_pages.Column``.
         nullable: whether there may be NULLs.
+        digits: how many a decimal may have; 0 for what is none.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Layout:
     width: int
     order: int
     nullable: bool
+    digits: int
 
 
 def layout_of(field: pa.Field[Any], leaf: pq.ColumnSchema) -> Layout | None:
@@ -87,7 +89,9 @@ def layout_of(field: pa.Field[Any], leaf: pq.ColumnSchema) -> Layout | None:
         return None
     source, physical, order = found
     width = leaf.length or 0 if physical == "FIXED_LEN_BYTE_ARRAY" else _WIDTHS.get(physical, 0)
-    return Layout(field.name, physical, source, width, order, field.nullable)
+    storage: Any = storage_of(field.type)
+    digits = storage.precision if source in (DECIMAL, WIDE_DECIMAL) else 0
+    return Layout(field.name, physical, source, width, order, field.nullable, digits)
 
 
 def storage_of(data_type: pa.DataType) -> pa.DataType:
@@ -106,6 +110,15 @@ def storage_array(array: Any) -> Any:
     if any(buffer is not None and buffer.address % _ALIGNMENT for buffer in array.buffers()[:2]):
         return pa.concat_arrays([array, array.slice(0, 0)])  # copied into buffers of pyarrow's own
     return array
+
+
+def levels_array(array: Any) -> Any:
+    """Return an array with the NULLs of ``storage_array`` and any values: a dictionary's are not looked up."""
+    if isinstance(array, pa.ExtensionArray):
+        return levels_array(array.storage)
+    if isinstance(array, pa.DictionaryArray) and not array.dictionary.null_count:
+        return array.indices
+    return storage_array(array)
 
 
 def _source(data_type: pa.DataType, leaf: pq.ColumnSchema) -> tuple[int, str, int] | None:

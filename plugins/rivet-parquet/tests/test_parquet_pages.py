@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import string
+import time
 import zlib
 from collections.abc import Callable
 from decimal import Decimal
@@ -227,6 +228,62 @@ def test_values_made_to_collide_cost_the_dictionary_and_not_the_time():
     assert file.metadata.row_group(0).column(0).encodings == ("RLE", "PLAIN")
 
 
+def test_a_dictionary_is_not_given_up_for_the_steps_of_many_texts_in_one_array():
+    noise = random.Random(5)
+    # The last value is the first one to be added after the steps of all others.
+    texts = pa.array([f"{noise.randrange(511):06d}" for _ in range(250_000)] + ["another"])
+    file = same_as_pyarrow([pa.RecordBatch.from_arrays([texts], names=["t"])], group_bytes=1 << 30)
+    assert "RLE_DICTIONARY" in file.metadata.row_group(0).column(0).encodings
+
+
+def test_values_that_collide_and_come_again_do_not_cost_the_time_either():
+    inverse = pow(0x9E3779B97F4A7C15, -1, 1 << 64)
+    numbers = pa.array(
+        [((i << 52 | i >> 12) + 5 & (1 << 64) - 1) * inverse % (1 << 64) for i in range(4000)], pa.uint64()
+    )
+    column = _pages.Column(5, 8, 2, False)
+    column.begin()
+    all_of_them = pa.concat_arrays([numbers] * 400)
+    start = time.process_time()
+    taken = column.add_to_dictionary(0, all_of_them.buffers()[1].address, 0, 0, 0, len(all_of_them))
+    assert not taken
+    assert time.process_time() - start < 1  # without a look at the steps in between it is several seconds
+
+
+def test_small_integers_of_many_values_have_a_dictionary():
+    noise = random.Random(5)
+    array = pa.array([noise.randrange(-128, 128) for _ in range(40_000)], pa.int8())
+    file = same_as_pyarrow([pa.RecordBatch.from_arrays([array], names=["n"])])
+    assert "RLE_DICTIONARY" in file.metadata.row_group(0).column(0).encodings
+
+
+@pytest.mark.parametrize("distinct", [20, 40_000])
+def test_dictionary_arrays_are_decoded_a_page_at_a_time(distinct: int):
+    labels = pa.array([f"{i:063d}" for i in range(distinct)])
+    codes = pa.array([i % distinct if i % 7 else None for i in range(400_000)], pa.int32())
+    array = pa.DictionaryArray.from_arrays(codes, labels)
+    table = pa.table({"label": pa.chunked_array([array.slice(start, 150_000) for start in (0, 150_000, 300_000)])})
+    data, most = bytearray(), 0
+
+    class Sink:
+        def write(self, some: Any) -> None:
+            nonlocal data, most
+            data += memoryview(some)
+            most = max(most, pa.total_allocated_bytes())
+
+    before = pa.total_allocated_bytes()
+    sink: Any = Sink()
+    writer = NativeParquetFormat(ParquetConfig(compression="none")).open_writer(sink, table.schema, ["label"])
+    writer.write_table(table)
+    writer.close()
+    assert most - before < array.dictionary_decode().nbytes / 2
+    file = opened(bytes(data))
+    assert_same_values(file.read(), table)
+    chunk = file.metadata.row_group(0).column(0)
+    assert ("RLE_DICTIONARY" in chunk.encodings) == (distinct == 20)
+    assert chunk.statistics.null_count == array.null_count
+
+
 def test_what_the_codec_makes_no_smaller_is_stored_as_it_is():
     noise = random.Random(3).randbytes(16 * 20_000)
     uids = pa.ExtensionArray.from_storage(
@@ -244,6 +301,16 @@ def test_a_decimal_beyond_its_type_is_refused(decimal: Callable[[int, int], pa.D
     widest = decimal(38, 0) if decimal is pa.decimal128 else decimal(76, 0)
     values = pa.array([Decimal(0), Decimal(-(10 ** (widest.precision - 1)))], widest)
     array = pa.Array.from_buffers(decimal(precision, 0), 2, values.buffers())
+    batch = pa.RecordBatch.from_arrays([array], names=["amount"])
+    with pytest.raises(FormatError, match="'amount' has more digits than its type"):
+        encoded(NativeParquetFormat(ParquetConfig()), [batch])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("data_type", [pa.decimal128(5, 2), pa.decimal128(10, 0), pa.decimal128(20, 0)], ids=str)
+def test_a_decimal_that_fits_into_its_bytes_and_has_too_many_digits_is_refused(data_type: Any, sign: int):
+    values = pa.array([Decimal(1), None, Decimal(sign * 10**data_type.precision)], pa.decimal128(38, 0))
+    array = pa.Array.from_buffers(data_type, 3, values.buffers())
     batch = pa.RecordBatch.from_arrays([array], names=["amount"])
     with pytest.raises(FormatError, match="'amount' has more digits than its type"):
         encoded(NativeParquetFormat(ParquetConfig()), [batch])

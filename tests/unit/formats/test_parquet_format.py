@@ -34,6 +34,39 @@ def read_back(data: bytes) -> pa.Table:
         return pa.Table.from_batches(decoder.batches(), decoder.schema)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    "data_type", [pa.decimal128(9, 0), pa.decimal128(18, 0), pa.decimal128(20, 0), pa.decimal256(40, 0)], ids=str
+)
+@pytest.mark.parametrize("digits", [1, 10])
+def test_decimals_with_more_digits_than_their_type_are_refused(
+    data_type: Any, nested: bool, digits: int, sink: Any
+) -> None:
+    wide = pa.decimal128(38, 0) if data_type.bit_width == 128 else pa.decimal256(76, 0)
+    values = pa.array([Decimal(10 ** (data_type.precision + digits - 1)), None], wide)
+    array: Any = pa.Array.from_buffers(data_type, 2, values.buffers())
+    if nested:
+        array = pa.StructArray.from_arrays([array], names=["amount"])
+    encoder = PARQUET.encoder(sink, pa.schema({"c": array.type}), group_bytes=1 << 20)
+    encoder.write(pa.RecordBatch.from_arrays([array], names=["c"]))
+    with pytest.raises(FormatError, match=r"Parquet cannot hold a value: .*precision"):
+        encoder.finish()
+    encoder.close()
+
+
+def test_the_level_of_gzip_is_the_documented_one_where_none_is_given(encode: Any) -> None:
+    noise = random.Random(5)
+    words = ["".join(noise.choices("abcdefgh", k=7)) for _ in range(500)]
+    texts = pa.array([" ".join(noise.choices(words, k=9)) for _ in range(3000)])
+    batch = pa.RecordBatch.from_arrays([texts], names=["t"])
+    levels = [{}, {"compression_level": 6}, {"compression_level": 9}]
+    default, six, nine = [
+        len(encode(ParquetFormat(ParquetConfig(compression="gzip", **level)), batch.schema, [batch]))
+        for level in levels
+    ]
+    assert default == six != nine
+
+
 @pytest.mark.parametrize(
     ("data_type", "physical", "logical"),
     [
@@ -190,6 +223,35 @@ def test_size_after_holds_for_noise(seed: int, codec: str, rows: int, integers: 
         encoder.write(batch)
     encoder.finish()
     assert target.tell() <= promised
+
+
+FLAGS = pa.array(([True, None] * 4 + [True] * 8) * 5000)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        FLAGS,
+        pa.StructArray.from_arrays([FLAGS] * 5, names=list("abcde")).slice(3),
+        pa.ListArray.from_arrays(pa.array(range(0, 80_001, 800), pa.int32()), FLAGS).slice(7),
+        pa.FixedSizeListArray.from_arrays(FLAGS, 16).slice(5),
+        pa.MapArray.from_arrays(
+            pa.array(range(0, 80_001, 800), pa.int32()),
+            pa.array([True] * 80_000),
+            pa.StructArray.from_arrays([FLAGS], ["a"]),
+        ),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_size_after_holds_for_nulls_strewn_among_flags(array: Any, sink: Any) -> None:
+    # Groups of eight are packed and repeated in turns, so that a level takes more bits than in Arrow.
+    batch = pa.RecordBatch.from_arrays([array], names=["f"])
+    encoder = ParquetFormat(ParquetConfig(compression="none")).encoder(sink, batch.schema, group_bytes=1 << 20)
+    promised = encoder.size_after(batch)
+    encoder.write(batch)
+    encoder.finish()
+    encoder.close()
+    assert len(sink.content) <= promised <= 2 * len(sink.content) + (64 << 10)
 
 
 def test_a_first_question_for_the_size_counts_the_row_groups_before_it(sink: Any) -> None:
