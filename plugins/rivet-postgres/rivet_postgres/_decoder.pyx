@@ -13,6 +13,8 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t,
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
+import time
+
 import pyarrow as pa
 
 from rivet_postgres.fields import Column, MalformedStream, Reason, RefusedField, Rows
@@ -360,7 +362,8 @@ cdef class Decoder:
     cdef consume_input_t consume_input
     cdef socket_t socket
     cdef bint tls, over, lost
-    cdef int64_t silent, patience, pause
+    cdef double silent_since     # 0 where something has come since the last look at the clock
+    cdef int64_t patience, pause
 
     def __cinit__(self, fields, batch_bytes):
         cdef int i, limb
@@ -469,7 +472,7 @@ cdef class Decoder:
     cdef void _begin_drain(self, int64_t patience) noexcept:
         self.over = self.lost = False
         self.patience = patience
-        self.silent = 0
+        self.silent_since = 0
         self.pause = FIRST_PAUSE_NANOSECONDS
 
     def drain(self):
@@ -478,6 +481,7 @@ cdef class Decoder:
         Raises ``TimeoutError`` when nothing has come for as long as the patience lasts.
         """
         cdef int result
+        cdef double now
         if self.connection == NULL and self.aside is None:
             raise ValueError("no connection is attached")
         self._check_alive()
@@ -488,8 +492,11 @@ cdef class Decoder:
                 return self._rows()
             if result == WAIT:
                 PyErr_CheckSignals()
-                self.silent += WAIT_MILLISECONDS
-                if self.silent > self.patience:
+                # By the clock, for signals may end any wait at once.
+                now = time.monotonic()
+                if self.silent_since == 0:
+                    self.silent_since = now
+                elif (now - self.silent_since) * 1000 > self.patience:
                     raise TimeoutError("the server is silent")
             elif result == OVER:
                 self.over = True
@@ -735,7 +742,7 @@ cdef class Decoder:
                 return WAIT
             result = self.messages.receive()
             if result == DONE:
-                self.silent = 0
+                self.silent_since = 0
             if result != SHORT:
                 return result
         return WAIT
@@ -765,7 +772,7 @@ cdef class Decoder:
             step = (step + 1) % 3
             if not self.consume_input(self.connection):
                 return FAILED
-        self.silent = 0
+        self.silent_since = 0
         # What is left of the last message is copied before that is freed.
         if self.at == self.size:
             if self.message != NULL:

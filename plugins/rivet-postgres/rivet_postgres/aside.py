@@ -6,6 +6,8 @@ import os
 import socket
 from typing import Any, Final
 
+from psycopg import OperationalError
+
 _MAX_HELD: Final = 1 << 16
 
 
@@ -51,9 +53,17 @@ class Aside:
                 try:
                     self._pass(memoryview(held), ours, theirs)
                 finally:
-                    os.dup2(kept, number, inheritable=False)
+                    # libpq closes a descriptor whose messages it cannot read; then the number may be anybody's.
+                    if self._is_open():
+                        os.dup2(kept, number, inheritable=False)
         finally:
             os.close(kept)
+
+    def _is_open(self) -> bool:
+        try:
+            return bool(self._pgconn.socket >= 0)
+        except OperationalError:
+            return False
 
     def _pass(self, held: memoryview, ours: socket.socket, theirs: socket.socket) -> None:
         while held:

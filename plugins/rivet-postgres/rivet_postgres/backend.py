@@ -7,11 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from psycopg import IsolationLevel
-
 from rivet_core.builtin.sqlalchemy.postgres import Postgres
-from rivet_core.builtin.sqlalchemy.postgres_session import drop, end, settle
-from rivet_core.builtin.sqlalchemy.postgres_snapshot import adopt
+from rivet_core.builtin.sqlalchemy.postgres_session import drop, end
 from rivet_postgres.pages import Relation
 from rivet_postgres.statements import select_range, with_literals
 
@@ -22,12 +19,12 @@ if TYPE_CHECKING:
 
 #: The first version that finds the rows of some pages without reading all of them.
 _TID_RANGE_VERSION: Final = 140_000
-_CURSOR: Final = "rivet_read"
 # Kinds of relations in pg_class: tables, materialized views, foreign tables; partitioned ones hold no rows themselves.
 _HOLDS_ROWS: Final = {"r", "m", "f"}
 _PARTITIONED: Final = "p"
-# The table and what inherits from it, partitions too: how many pages it has where it can be read by pages, and whether
-# this user would not see the same rows in it alone. A partition that is being detached is no longer one.
+# The table and what inherits from it, partitions too: how many pages it has where it can be read by pages, whether this
+# user would not see the same rows in it alone, and whether nobody would: compressed chunks of TimescaleDB have none. A
+# partition that is being detached is no longer one; other sessions' temporary tables are never read with the table.
 _RELATIONS: Final = """
 WITH RECURSIVE tree (oid) AS (
   SELECT pg_catalog.to_regclass(%(name)s)::pg_catalog.oid
@@ -38,10 +35,13 @@ SELECT pg_catalog.format('ONLY %%I.%%I', n.nspname, c.relname), c.relkind,
   CASE WHEN c.relkind IN ('r', 'm') AND a.amname = 'heap'
     THEN pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int8 END,
   (pg_catalog.row_security_active(c.oid) OR c.oid <> pg_catalog.to_regclass(%(name)s) AND NOT (
-    pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')))::int4
+    pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')))::int4,
+  (EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE e.extname = 'timescaledb')
+    AND EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)))::int4
 FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
+WHERE NOT pg_catalog.pg_is_other_temp_schema(n.oid)
 ORDER BY c.oid
 """
 _COLUMN_NAMES: Final = """
@@ -75,23 +75,19 @@ class NativePostgres(Postgres):
         statement = f"\n{statement}"
         with self.failures():
             connection = self.parking.take()
-        cursor = connection.cursor(_CURSOR, scrollable=False)
+        cursor = None
         leave = drop
         try:
             with self.failures(statement if params is None else ""):
-                connection.isolation_level = IsolationLevel.REPEATABLE_READ
-                if snapshot is not None:
-                    adopt(self.driver, connection, snapshot)
-                settle(connection, "cursor_tuple_fraction = 1")
-                self._load_as_text(connection)
-                cursor.execute(statement, params)
+                cursor = self.declare(connection, statement, params, snapshot)
                 columns = self._columns(connection, cursor.pgresult, query.table)
                 literal = with_literals(connection, statement.strip(), params)  # type: ignore[arg-type]
             yield Opened(connection, columns, literal)
             leave = end
         finally:
             leave(connection)
-            cursor.close()
+            if cursor is not None:
+                cursor.close()
             self.parking.park(connection)
 
     def relations(self, connection: Any, table: TableName) -> list[Relation] | None:
@@ -99,13 +95,15 @@ class NativePostgres(Postgres):
         if connection.info.server_version < _TID_RANGE_VERSION:
             return None
         rows = connection.execute(_RELATIONS, {"name": self.quoted(table)}).fetchall()
-        if any(kind not in _HOLDS_ROWS and kind != _PARTITIONED for _, kind, _, _ in rows):
+        if any(kind not in _HOLDS_ROWS and kind != _PARTITIONED for _, kind, *_ in rows):
             return None
-        if len(rows) > 1 and any(int(differs) for *_, differs in rows):
+        if any(int(elsewhere) for *_, elsewhere in rows):
+            return None
+        if len(rows) > 1 and any(int(differs) for *_, differs, _ in rows):
             return None
         found = [
             Relation(name, None if pages is None else int(pages))
-            for name, kind, pages, _ in rows
+            for name, kind, pages, *_ in rows
             if kind != _PARTITIONED
         ]
         return found if any(relation.pages is not None for relation in found) else None

@@ -51,9 +51,11 @@ class TablePages(Query):
 
     Attributes:
         ranges: where they are.
+        relations: the names of all relations that hold rows of the table, also of those that are in other pieces.
     """
 
     ranges: Sequence[PageRange] = ()
+    relations: Sequence[str] = ()
 
 
 def range_statements(statement: Callable[[PageRange], str], ranges: Sequence[PageRange]) -> Iterator[str]:

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rivet_core.api import Query
+from rivet_core.api import Query, SnapshotLost
 from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import readers
 from rivet_core.builtin.sqlalchemy.connect import open_engine, resolve_address
 from rivet_core.builtin.sqlalchemy.postgres import Postgres
+from rivet_core.builtin.sqlalchemy.postgres_session import settle
 from rivet_core.builtin.sqlalchemy.reading import SlowSource, and_natively
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
 from rivet_core.builtin.sqlalchemy.stream import ArrowBatches, Limits
@@ -89,6 +90,7 @@ class NativeSource(SqlalchemySource):
         if n < 2 or table is None or not self._is_whole_table(query):
             return [query]
         with self._native.failures(), self._native.own_connection() as connection:
+            settle(connection)  # a name may mean another table to the last client of a pooler's connection
             relations = self._native.relations(connection, table)
             # What is read as a whole may be on another server, which no snapshot covers.
             by_pages = relations is not None and all(one.pages is not None for one in relations)
@@ -96,7 +98,11 @@ class NativeSource(SqlalchemySource):
             if len(pieces) < 2:
                 return [query]
             texts = [self._native.ranges_text(connection, table, ranges) for ranges in pieces]
-        return [TablePages(text, {}, table, ranges=ranges) for text, ranges in zip(texts, pieces, strict=True)]
+        names = [relation.name for relation in relations or ()]
+        return [
+            TablePages(text, {}, table, ranges=ranges, relations=names)
+            for text, ranges in zip(texts, pieces, strict=True)
+        ]
 
     def check(self) -> Iterator[Check]:
         """Connect, and report what answers."""
@@ -104,6 +110,20 @@ class NativeSource(SqlalchemySource):
 
     def _is_whole_table(self, query: Query) -> bool:
         return query.table is not None and query.text == self._native.table_text(query.table)
+
+    def _check_relations(self, piece: TablePages, opened: Opened) -> None:
+        """Refuse a piece of a table that has, at the time that is read, other partitions or heirs than when it was cut.
+
+        Raises:
+            SnapshotLost: no piece would have the rows of those that came since.
+        """
+        relations = self._native.relations(opened.connection, piece.table) if piece.table is not None else None
+        if relations is None or [relation.name for relation in relations] != list(piece.relations):
+            raise SnapshotLost(
+                f"the table {piece.table} has got or lost partitions, or tables that inherit from it, "
+                "since it was cut into pieces",
+                hint="run the command again",
+            )
 
     def _statements(self, query: Query, opened: Opened, columns: Sequence[CopiedColumn]) -> Iterable[str] | None:
         """Return the statements that copy the query's rows, or ``None`` where one would take too long."""
@@ -120,6 +140,7 @@ class NativeSource(SqlalchemySource):
     def _ranges(self, query: Query, opened: Opened) -> Sequence[PageRange]:
         """Return the pages that hold the query's rows; none where it cannot be read by pages."""
         if isinstance(query, TablePages):
+            self._check_relations(query, opened)
             return query.ranges
         if query.table is None or not self._is_whole_table(query):
             return []

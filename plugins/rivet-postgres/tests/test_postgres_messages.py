@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import struct
+import time
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import pairwise
+from pathlib import Path
 from threading import Thread
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg import OperationalError
 
 from rivet_postgres._decoder import Decoder
+from rivet_postgres.aside import Aside
 from rivet_postgres.fields import Field, Kind, MalformedStream, RefusedField
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -183,3 +189,55 @@ def test_messages_as_large_as_the_buffer_and_larger(size):
         read = Read(theirs.fileno())
         sender.join()
     assert read.values == [value, value, b"next"]
+
+
+def test_signals_do_not_shorten_the_patience():
+    ours, theirs = socket.socketpair()
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    decoder = Decoder([Field(Kind.BYTES)], 200)
+    with ours, theirs:
+        decoder.attach_socket(theirs.fileno(), aside=bytearray().extend, patience=1500)
+        started = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+        try:
+            with pytest.raises(TimeoutError):
+                decoder.drain()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - started > 1.4
+
+
+class Dropping:
+    """libpq that closes its descriptor at the first message, whereupon another thread opens a file under its number."""
+
+    def __init__(self, number: int, path: Path) -> None:
+        self._number = number
+        self._path = path
+        self.opened = -1
+
+    @property
+    def socket(self) -> int:
+        if self.opened >= 0:
+            raise OperationalError("the connection is lost")
+        return self._number
+
+    def consume_input(self) -> None:
+        os.close(self._number)
+        self.opened = os.open(self._path, os.O_WRONLY | os.O_CREAT)
+        raise OperationalError("lost synchronization with server")
+
+
+def test_a_descriptor_that_libpq_has_closed_is_not_taken_from_its_next_owner(tmp_path):
+    ours, theirs = socket.socketpair()
+    with ours:
+        libpq = Dropping(theirs.detach(), tmp_path / "part")
+        number = libpq.socket
+        aside = Aside(libpq)
+        aside.add(b"S")
+        with pytest.raises(OperationalError):
+            aside.hand_over()
+        assert libpq.opened == number
+        os.write(number, b"rows")
+        os.close(number)
+    assert (tmp_path / "part").read_bytes() == b"rows"

@@ -170,6 +170,28 @@ def test_all_pieces_are_read_again_where_their_instant_is_lost(bank, monkeypatch
     assert bank.sessions() == 0
 
 
+def test_a_table_that_inherits_since_the_pieces_were_cut_is_read_too(bank, monkeypatch):
+    bank.configure_full()
+    split = source.NativeSource.split
+
+    def late(self, query, n):
+        pieces = split(self, query, n)
+        if not made:
+            made.append(query)
+            bank.server.execute("CREATE TABLE more () INHERITS (accounts)", "INSERT INTO more VALUES (-1, 5)")
+        return pieces
+
+    made: list[object] = []
+    monkeypatch.setattr(source.NativeSource, "split", late)
+    monkeypatch.setattr(tries, "_FIRST_WAIT_SECONDS", 0.01)
+    result = bank.run(validate=True, reconcile=True)
+    assert result.error is None, result.error
+    assert (result.rows, result.new_rows) == (ACCOUNTS + 1, ACCOUNTS + 1)
+    assert bank.exported()[-1] == 5
+    (warning,) = result.warnings
+    assert "all rows are read again" in warning
+
+
 def test_a_run_whose_instant_is_lost_again_and_again_fails(bank, monkeypatch):
     bank.configure_full()
     seen = lose_the_instant(bank, monkeypatch, times=tries.STARTS)

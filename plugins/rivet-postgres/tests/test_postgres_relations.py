@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from dataclasses import replace
+from threading import Thread
 
 import pyarrow as pa
 import pytest
 
 from integration.source.both_sources import check_same, open_builtin, open_native, outcome, read
-from rivet_core.api import Query
+from rivet_core.api import Query, SnapshotLost
 from rivet_postgres import pages
 from rivet_postgres.pages import TablePages
 
@@ -238,3 +240,112 @@ def test_as_many_columns_as_a_table_takes(database):
     assert list(table.to_pylist()[0].values()) == [None if number % 3 else number for number in range(1600)]
     with closing(open_native(database.url)) as source:
         assert len(source.split(source.table_query("broad"), 2)) == 1
+
+
+PARTED = (
+    "DROP TABLE IF EXISTS parted, more",
+    "CREATE TABLE parted (id integer, v integer) PARTITION BY RANGE (id)",
+    "CREATE TABLE parted1 PARTITION OF parted FOR VALUES FROM (0) TO (501)",
+    "CREATE TABLE parted2 PARTITION OF parted FOR VALUES FROM (501) TO (2000)",
+    "INSERT INTO parted SELECT i, i FROM generate_series(1, 1000) i",
+    "CREATE TABLE more (id integer, v integer)",
+    "INSERT INTO more VALUES (3000, 1)",
+)
+ATTACH = "ALTER TABLE parted ATTACH PARTITION more FOR VALUES FROM (2000) TO (4000)"
+
+
+@pytest.mark.parametrize(
+    ("before", "between"),
+    [(None, ATTACH), (ATTACH, "ALTER TABLE parted DETACH PARTITION more")],
+)
+def test_pieces_of_other_partitions_than_the_instant_has_are_not_read(database, before, between):
+    database.execute(*PARTED, *filter(None, [before]))
+    with closing(open_native(database.url)) as source:
+        query = source.table_query("parted")
+        pieces = source.split(query, 2)
+        assert len(pieces) == 2
+        database.execute(between)
+        with source.snapshot(query, 2) as snapshot:
+            for piece in pieces:
+                with (
+                    pytest.raises(SnapshotLost, match="parted"),
+                    source.read(piece, batch_bytes=1000, snapshot=snapshot),
+                ):
+                    pass
+
+
+@pytest.fixture
+def rewritten(database):
+    """A table of 1000 rows, which it has at every instant."""
+    made = (
+        "CREATE TABLE rewritten (id integer, v integer)",
+        "INSERT INTO rewritten SELECT i, i FROM generate_series(1, 1000) i",
+    )
+    database.execute("DROP TABLE IF EXISTS rewritten", *made)
+    return made
+
+
+@pytest.mark.parametrize("read_by", [open_native, open_builtin])
+@pytest.mark.parametrize("how", ["alter", "truncate", "replace", "partition"])
+def test_rows_are_not_lost_to_whom_a_read_has_waited_for(database, rewritten, read_by, how):
+    name = "parted" if how == "partition" else "rewritten"
+    statements = {
+        "alter": ["ALTER TABLE rewritten ALTER v TYPE bigint"],
+        "truncate": ["TRUNCATE rewritten", rewritten[1]],
+        "replace": ["DROP TABLE rewritten", *rewritten],
+        "partition": ["TRUNCATE parted2", "INSERT INTO parted2 SELECT i, i FROM generate_series(501, 1000) i"],
+    }
+    if how == "partition":
+        database.execute(*PARTED)
+    found: list[int] = []
+
+    def reading() -> None:
+        with source.read(query, batch_bytes=10_000) as stream:
+            found.append(sum(batch.num_rows for batch in stream))
+
+    with closing(read_by(database.url)) as source, database.connect() as connection:
+        query = source.table_query(name)
+        with connection.transaction():
+            for statement in statements[how]:
+                connection.execute(statement)
+            reader = Thread(target=reading)
+            reader.start()
+            wait_for_lock(database)
+        reader.join(60)
+    assert found == [1000]
+
+
+def wait_for_lock(database):
+    waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'relation' AND NOT granted"
+    with database.connect() as connection:
+        for _ in range(1000):
+            if connection.execute(waiting).fetchall():
+                return
+            time.sleep(0.01)
+    raise AssertionError("nobody waits for a lock")
+
+
+def test_chunks_of_timescaledb_are_not_read_alone(postgres):
+    database = postgres.create_database()
+    database.execute(
+        *INHERITED,
+        "CREATE TABLE plain AS SELECT 1 AS id",
+        "UPDATE pg_extension SET extname = 'timescaledb' WHERE extname = 'plpgsql'",
+    )
+    for name, by_pages in (("parent", False), ("grandchild", False), ("plain", True)):
+        table, (statement, *_) = read_and_statements(database.url, name)
+        assert ("FROM ONLY " in statement) == by_pages
+        assert rows_of(table) == rows_of(read(open_builtin, database.url, name))
+    with closing(open_native(database.url)) as source:
+        assert len(source.split(source.table_query("parent"), 2)) == 1
+
+
+def test_temporary_heirs_of_other_sessions_are_not_read(database):
+    database.execute("CREATE TABLE forebear (id integer)", "INSERT INTO forebear VALUES (1)")
+    with database.connect() as connection:
+        connection.execute("CREATE TEMPORARY TABLE heir () INHERITS (forebear)")
+        connection.execute("INSERT INTO heir VALUES (2)")
+        check_same(database.url, "forebear")
+        table, statements = read_and_statements(database.url, "forebear")
+    assert table["id"].to_pylist() == [1]
+    assert len(statements) == 1

@@ -30,7 +30,7 @@ from rivet_core.builtin.sqlalchemy.doctor import clock_check, read_only_check, t
 from rivet_core.builtin.sqlalchemy.parking import Parking
 from rivet_core.builtin.sqlalchemy.postgres_rows import FetchedRows, loads
 from rivet_core.builtin.sqlalchemy.postgres_session import clear_up, drop, end, settle
-from rivet_core.builtin.sqlalchemy.postgres_snapshot import adopt, export
+from rivet_core.builtin.sqlalchemy.postgres_snapshot import adopt, export, has_its_rows
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -70,6 +70,8 @@ ENUM: Final[pa.DataType] = pa.dictionary(pa.int32(), pa.string())
 _CURSOR: Final = "rivet_read"
 # What psycopg puts before the query.
 _DECLARE: Final = f'DECLARE "{_CURSOR}" NO SCROLL CURSOR FOR '
+# Tries to see a table that others write anew.
+_VIEWS: Final = 5
 _SHORT_CHARACTERS: Final = 1000
 # libpq's number of the field (postgres_ext.h, PG_DIAG_SQLSTATE).
 _SQLSTATE: Final = ord("C")
@@ -151,17 +153,12 @@ class Postgres(Backend):
         statement = f"\n{statement}"
         with self.failures():
             connection = self.parking.take()
-        cursor = connection.cursor(_CURSOR, scrollable=False)
+        cursor = None
         clock = Clock()
         leave = drop
         try:
             with self.failures(statement if params is None else ""):
-                if snapshot is not None:
-                    adopt(self.driver, connection, snapshot)
-                # Every row will be fetched, so the plan for all of them is the best, not that for the first ones.
-                settle(connection, "cursor_tuple_fraction = 1")
-                self._load_as_text(connection)
-                cursor.execute(statement, params)
+                cursor = self.declare(connection, statement, params, snapshot)
                 columns = self._columns(connection, cursor.pgresult, query.table)
                 self.take_bytes(connection)
             with self.fetched(connection, columns, clock) as rows:
@@ -169,8 +166,40 @@ class Postgres(Backend):
             leave = end
         finally:
             leave(connection)
-            cursor.close()
+            if cursor is not None:
+                cursor.close()
             self.parking.park(connection)
+
+    def declare(self, connection: Any, statement: str, params: Any, snapshot: Snapshot | None) -> Any:
+        """Begin a transaction of one view and return a cursor that is declared in it and has locked all that it reads.
+
+        Args:
+            snapshot: the view; ``None`` for a new one.
+
+        Raises:
+            SourceUnavailable: others empty the tables, or write them anew, time after time.
+        """
+        for _ in range(_VIEWS):
+            connection.isolation_level = self.driver.IsolationLevel.REPEATABLE_READ
+            if snapshot is not None:
+                adopt(self.driver, connection, snapshot)
+            # Every row will be fetched, so the plan for all of them is the best, not that for the first ones.
+            settle(connection, "cursor_tuple_fraction = 1")
+            self._load_as_text(connection)
+            cursor = connection.cursor(_CURSOR, scrollable=False)
+            try:
+                cursor.execute(statement, params)
+                if snapshot is not None or has_its_rows(connection):
+                    return cursor
+            except BaseException:
+                drop(connection)
+                cursor.close()
+                raise
+            connection.rollback()
+            cursor.close()
+        raise SourceUnavailable(
+            "a table was emptied or written anew each time that its read waited for it", hint="run the command again"
+        )
 
     @contextmanager
     def snapshot(self, query: Query, workers: int) -> Iterator[Snapshot]:

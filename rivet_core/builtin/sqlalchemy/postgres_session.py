@@ -18,10 +18,12 @@ _SETTINGS: Final = (
     "intervalstyle = 'postgres'",
     "extra_float_digits = 3",
     "bytea_output = 'hex'",
-    # What the server, the database or the role says: names and text may depend on it, or whether a statement ends well.
+    # What the server, the database or the role says: rows, names and text may depend on it, or whether a statement ends
+    # well.
     *(
         f"{name} TO DEFAULT"
         for name in (
+            "role",
             "search_path",
             "quote_all_identifiers",
             "row_security",

@@ -21,6 +21,15 @@ SELECT c.relname FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid 
 WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind = 'f'
 AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
 """
+# Tables that the transaction has locked, and which have other contents than when its view was taken: the catalogue in
+# the view has another file for them, or does not know them.
+_REPLACED: Final = """
+SELECT 1 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation
+WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation'
+AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+AND (c.oid IS NULL OR c.relfilenode <> 0 AND c.relfilenode <> pg_catalog.pg_relation_filenode(c.oid))
+LIMIT 1
+"""
 # What the server says of an identifier whose transaction has ended (snapmgr.c, procarray.c).
 _GONE: Final = frozenset({"22023", "42704", "55000"})
 
@@ -65,6 +74,15 @@ def export(driver: Any, exporter: Any, guard: Any, probe: Statement) -> Exported
             hint="set consistency: per_chunk, or export the table where it is",
         )
     return ExportedSnapshot(identifier)
+
+
+def has_its_rows(connection: Any) -> bool:
+    """Whether the tables that a transaction of one view has locked still hold the rows of the view.
+
+    The server takes the view before it waits for the locks. Who holds one meanwhile, and empties the table or writes it
+    anew (TRUNCATE, some forms of ALTER TABLE), leaves a table in which the view finds no rows.
+    """
+    return not connection.execute(_REPLACED).fetchall()
 
 
 def adopt(driver: Any, connection: Any, snapshot: Snapshot) -> None:

@@ -60,6 +60,36 @@ def test_settings_that_other_clients_left_change_no_value(pool: Pool, reading: s
     assert left_in(pool) == before
 
 
+def test_a_role_that_another_client_took_hides_no_rows(pool: Pool, reading: str) -> None:
+    expected = rows_of(pool.behind.url)
+    pool.behind.execute(
+        "CREATE ROLE few",
+        "GRANT SELECT ON t TO few",
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY few ON t TO few USING (id < 10)",
+    )
+    try:
+        pool.every_connection("SET ROLE few", "SELECT 1")
+        assert rows_of(pool.url) == expected
+    finally:
+        pool.behind.execute("DROP OWNED BY few", "DROP ROLE few")
+
+
+def test_pieces_are_of_the_same_table_whatever_path_other_clients_left(
+    pool: Pool, reading: str, tmp_path: Path
+) -> None:
+    pool.behind.execute(
+        "CREATE SCHEMA other", "CREATE TABLE other.t (LIKE t)", "INSERT INTO other.t SELECT * FROM t WHERE id > 100"
+    )
+    exports = Exports(tmp_path, pool)
+    exports.registry = discover({"RIVET_PLUGINS": "local,postgres"})
+    exports.export(mode="full", parallel=2)
+    pool.every_connection("SET search_path = other", "SELECT 1")
+    exports.succeed()
+    rows = sorted(exports.delivered(), key=lambda row: row["id"])
+    assert rows == rows_of(pool.behind.url)[0]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
