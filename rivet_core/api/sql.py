@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Dialect
 
-__all__ = ["arguments", "compares_rows", "find_binds", "has_limit", "quote_name", "render", "single_statement", "wrap"]
+__all__ = [
+    "arguments",
+    "compares_rows",
+    "find_binds",
+    "has_limit",
+    "is_null",
+    "quote_name",
+    "render",
+    "single_statement",
+    "sorts_as_it_compares",
+    "wrap",
+]
 
 _Kind = Literal["code", "opaque", "comment", "bind", "end"]
 
@@ -58,6 +69,8 @@ _RULES: Final = {
     "mssql": _Rules(brackets=True, nested_comments=True),
 }
 _COMPARING_ROWS: Final = frozenset({"postgresql", "sqlite"})
+_MYSQLS: Final = frozenset({"mysql", "mariadb"})
+_SORTED_OTHERWISE: Final = re.compile(r"(?:enum|set|json|bit)\b")
 
 
 @cache
@@ -224,6 +237,24 @@ def has_limit(dialect: Dialect) -> bool:
 def compares_rows(dialect: Dialect) -> bool:
     """Whether an index is searched for ``(a, b) > (1, 2)``; others may read all of it, or not know the form at all."""
     return dialect.name in _COMPARING_ROWS
+
+
+def is_null(dialect: Dialect, quoted: str) -> str:
+    """Return the condition that a column has no value.
+
+    To MySQL and MariaDB ``IS NULL`` of a date that is NOT NULL also means ``0000-00-00``; of an expression it does not.
+    """
+    condition = f"{quoted} IS NULL"
+    return f"{condition} AND COALESCE({quoted}, NULL) IS NULL" if dialect.name in _MYSQLS else condition
+
+
+def sorts_as_it_compares(dialect: Dialect, source_type: str) -> bool:
+    """Whether values of a type, read and bound again, compare with others as the database sorts them.
+
+    MySQL and MariaDB sort ENUM and SET by the number of a value and compare them with text as text; to MySQL a bound
+    text is no JSON but a string in it; and to MariaDB the bytes of a BIT are a text, in which it looks for a number.
+    """
+    return dialect.name not in _MYSQLS or _SORTED_OTHERWISE.match(source_type) is None
 
 
 def render(text: str, dialect: str, paramstyle: str) -> tuple[str, tuple[str, ...]]:

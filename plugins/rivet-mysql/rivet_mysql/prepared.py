@@ -51,6 +51,10 @@ def run(cursor: Any, query: str, suits: Suits) -> bool:
             raise
         logger.debug("the server refuses to prepare the query (error %d), which is read as text", number)
         return False
+    except UnicodeEncodeError:
+        # Before 1.2 PyMySQL writes bytes into the text as surrogates, which only its own ``query`` encodes.
+        logger.debug("the query holds bytes as the driver writes them, and is read as text")
+        return False
     if result is None:
         logger.debug("the query, or a column of it, needs the text protocol")
         return False

@@ -68,8 +68,14 @@ FIXED_TYPES: Final[dict[int, tuple[str, pa.DataType, pa.DataType]]] = {
     14: ("date", pa.date32(), pa.date32()),
 }
 
-# A slow destination must not make the server give up: its default is a minute.
-_SESSION: Final = "SET time_zone = '+00:00', net_write_timeout = 3600"
+# A slow destination must not make the server give up: its default is a minute. What the server or its ``init_connect``
+# sets as the largest number of rows would end every result there, without a word. And texts are sorted by their first
+# 1024 bytes, unless it is said otherwise, but compared by all: so many suffice for what an index can hold, and need no
+# larger buffer than the smallest default.
+_SESSION: Final = (
+    "SET time_zone = '+00:00', net_write_timeout = 3600, sql_select_limit = 18446744073709551615,"
+    " max_sort_length = 16384"
+)
 _READ_ONLY: Final = "SET SESSION TRANSACTION READ ONLY"
 _ROUNDED: Final = "arrives rounded to six digits; CAST(… AS DOUBLE) in the query keeps them all"
 # Also one whose month or day alone is zero.

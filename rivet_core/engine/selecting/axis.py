@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from rivet_core.api.errors import QueryError
 from rivet_core.api.source import Query
-from rivet_core.api.sql import quote_name, single_statement, wrap
+from rivet_core.api.sql import quote_name, single_statement, sorts_as_it_compares, wrap
 from rivet_core.contract.key_text import KeyValue, kind_of
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ class Axis:
         self._text = single_statement(query.text, dialect.name)
         quoted = [quote_name(dialect, name) for name in columns]
         self._value = quoted[0] if len(quoted) == 1 else f"COALESCE({', '.join(quoted)})"
+
+    def keeps_order(self, column: SourceColumn) -> bool:
+        """Whether values of a column that have been read compare with others as the database sorts them."""
+        return sorts_as_it_compares(self._source.engine.dialect, column.source_type)
 
     def within(self, bounds: Bounds) -> Query:
         """Return the query of the rows between the bounds, of one value each."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from rivet_core.api.errors import QueryError
-from rivet_core.api.sql import single_statement, wrap
+from rivet_core.api.sql import single_statement, sorts_as_it_compares, wrap
 from rivet_core.contract.key_text import KeyValue, from_text, kind_of, to_text
 from rivet_core.contract.manifest import KeyRange
 from rivet_core.engine.selecting.key_order import Key, KeyOrder
@@ -153,16 +153,17 @@ def key_columns(source: Source, query: Query, chunking: Chunking) -> tuple[str, 
     return columns
 
 
-def _check_key(columns: Sequence[str], schema: SourceSchema) -> bool:
+def _check_key(source: Source, columns: Sequence[str], schema: SourceSchema) -> bool:
     """Refuse what cannot bound chunks; return whether rows may have no key."""
     known = {column.name: column for column in schema.columns}
     for name in columns:
         if name not in known:
             raise QueryError(f"there is no column {name} to cut chunks by", hint=f"columns: {', '.join(known)}")
-        type_ = known[name].type
-        if pa.types.is_floating(type_) or pa.types.is_nested(type_):
+        type_, source_type = known[name].type, known[name].source_type
+        ordered = sorts_as_it_compares(source.engine.dialect, source_type)
+        if not ordered or pa.types.is_floating(type_) or pa.types.is_nested(type_):
             raise QueryError(
-                f"chunks cannot be cut by {name}, which is a {known[name].source_type}",
+                f"chunks cannot be cut by {name}, which is a {source_type}",
                 hint="choose a column of whole numbers, decimals, dates, timestamps, text or UUIDs",
             )
     nullable = [name for name in columns if known[name].nullable]
@@ -181,7 +182,7 @@ def key_of(source: Source, query: Query, schema: SourceSchema, chunking: Chunkin
         QueryError: there is no such key, or it cannot bound chunks.
     """
     columns = key_columns(source, query, chunking)
-    return columns, _check_key(columns, schema)
+    return columns, _check_key(source, columns, schema)
 
 
 class Cutter:

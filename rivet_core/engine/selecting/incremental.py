@@ -101,7 +101,8 @@ def _check_key(key: tuple[str, ...], schema: SourceSchema) -> tuple[str, ...]:
 def _check_cursor(axis: Axis, schema: SourceSchema) -> None:
     found = [find_column(schema, name) for name in axis.columns]
     for column in found:
-        if pa.types.is_floating(column.type) or pa.types.is_boolean(column.type):
+        is_exact = not pa.types.is_floating(column.type) and not pa.types.is_boolean(column.type)
+        if not is_exact or not axis.keeps_order(column):
             raise QueryError(
                 f"{column.name} cannot be the cursor, for it is a {column.source_type or type_name(column.type)}",
                 hint="choose a column of whole numbers, decimals, dates, timestamps, text or UUIDs",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from rivet_core.api.errors import QueryError
 from rivet_core.api.source import Query
-from rivet_core.api.sql import compares_rows, has_limit, quote_name, single_statement, wrap
+from rivet_core.api.sql import compares_rows, has_limit, is_null, quote_name, single_statement, wrap
 from rivet_core.contract.key_text import KeyValue, kind_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class KeyOrder:
 
     def missing(self) -> str:
         """Return the condition for rows without a key."""
-        return f"{self._quoted[0]} IS NULL"
+        return is_null(self._source.engine.dialect, self._quoted[0])
 
     def largest(self) -> Key | None:
         """Return the largest key."""
