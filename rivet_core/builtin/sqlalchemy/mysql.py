@@ -76,7 +76,9 @@ _SESSION: Final = (
     "SET time_zone = '+00:00', net_write_timeout = 3600, sql_select_limit = 18446744073709551615,"
     " max_sort_length = 16384"
 )
-_READ_ONLY: Final = "SET SESSION TRANSACTION READ ONLY"
+# A server's default may be one that shows what is not committed, or one where readers lock rows, and one statement then
+# reads rows of several instants.
+_TRANSACTIONS: Final = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _ROUNDED: Final = "arrives rounded to six digits; CAST(… AS DOUBLE) in the query keeps them all"
 # Also one whose month or day alone is zero.
 _ZERO_DATE: Final = re.compile(r"\d{4}-(?:00-\d\d|\d\d-00)(?: \d\d:\d\d:\d\d(?:\.\d+)?)?")
@@ -105,7 +107,7 @@ class Mysql(Backend):
         self.parking.clear()
 
     def prepare(self, connection: Any) -> None:
-        """Set UTC and read-only transactions; refuse a connection that should have TLS and has none."""
+        """Set UTC and read-only transactions of one view; refuse a connection that should have TLS and has none."""
         keep_alive(connection._sock)
         connection._read_timeout = self.read_timeout
         with connection.cursor() as cursor:
@@ -114,7 +116,7 @@ class Mysql(Backend):
                     "the server offers no TLS", hint="enable TLS there, or set tls: {mode: disable}"
                 )
             cursor.execute(_SESSION)
-            cursor.execute(_READ_ONLY)
+            cursor.execute(_TRANSACTIONS)
 
     @contextmanager
     def run(self, query: Query, snapshot: Snapshot | None = None) -> Iterator[Result]:
@@ -163,7 +165,8 @@ class Mysql(Backend):
     def snapshot(self, query: Query, workers: int) -> AbstractContextManager[Snapshot]:
         """Begin as many transactions with one view as there are workers."""
         mariadb = getattr(self.engine.dialect, "is_mariadb", False)
-        return begin_together(query, workers, self.connect, self.failures, mariadb=mariadb)
+        statement = self.statement(query)
+        return begin_together(query, statement, workers, self.connect, self.failures, mariadb=mariadb)
 
     def fetch(self, query: Query, snapshot: Snapshot) -> Sequence[Sequence[object]]:
         """Run a small query on one of the view's connections."""

@@ -9,20 +9,21 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from typing import TYPE_CHECKING, Any, Final
 
 from rivet_core.api import QueryError, RivetError, SnapshotLost, SourceDenied, SourceUnavailable
+from rivet_core.api.sql import wrap
 
 if TYPE_CHECKING:
     from rivet_core.api import Query, Snapshot
+    from rivet_core.builtin.sqlalchemy.backend import Statement
 
 # The lock waits for running statements, and all writers wait behind it.
 _LOCK_SECONDS: Final = 10
 # A connection idles while others read; the server shall not end it for that. The largest value that Windows takes, too.
 _IDLE_SECONDS: Final = 2_147_483
-_SESSION: Final = (
-    f"SET SESSION wait_timeout = {_IDLE_SECONDS}",
-    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-)
+_SESSION: Final = f"SET SESSION wait_timeout = {_IDLE_SECONDS}"
 _MARIADB_SESSION: Final = "SET SESSION idle_transaction_timeout = 0, idle_readonly_transaction_timeout = 0"
-_BEGIN: Final = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+_BEGIN: Final = "START TRANSACTION READ ONLY"
+_BEGIN_WITH_VIEW: Final = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+_BRIEF_WAIT: Final = f"SET SESSION lock_wait_timeout = {_LOCK_SECONDS}"
 # Names that a text may mean.
 _VIEWS: Final = """
 SELECT table_name, view_definition FROM information_schema.views
@@ -128,11 +129,18 @@ def _lost(reason: str) -> SnapshotLost:
 
 @contextmanager
 def begin_together(
-    query: Query, workers: int, connect: Connect, failures: Failures, *, mariadb: bool
+    query: Query, statement: Statement, workers: int, connect: Connect, failures: Failures, *, mariadb: bool
 ) -> Iterator[Snapshot]:
     """Open connections that all see the database as it is now; the block closes them.
 
     Several of them begin while nobody can commit, under ``FLUSH TABLES WITH READ LOCK``; one needs no lock.
+
+    A view is of rows, not of names: a table that takes another one's name, or a partition that goes, shows every view
+    what the name stands for now, without an error. So each connection holds the tables from its view's first moment on.
+    Neither can one be made to wait, then, by a change of a table that waits for another one of them.
+
+    Args:
+        statement: what the driver executes for the query.
 
     Raises:
         QueryError: the query reads a table whose engine has no transactions.
@@ -143,14 +151,34 @@ def begin_together(
         with failures():
             connections = [stack.enter_context(_closing(connect())) for _ in range(workers)]
             for connection in connections:
-                for statement in (*_SESSION, *([_MARIADB_SESSION] if mariadb else [])):
-                    _execute(connection, statement)
+                for setting in (_SESSION, *([_MARIADB_SESSION] if mariadb else [])):
+                    _execute(connection, setting)
             _refuse_tables_without_versions(connections[0], query)
-            with _nobody_commits(connect, failures) if workers > 1 else ExitStack():
-                for connection in connections:
-                    _execute(connection, _BEGIN)
+            if workers == 1:
+                _begin_alone(connections[0], statement)
+            else:
+                _begin_all(connections, statement, connect, failures)
             shared = SharedTransactions(connections, connect)
         yield shared
+
+
+def _begin_alone(connection: Any, statement: Statement) -> None:
+    """Open a view that begins with a first row, for which the statement waits until it has all of its tables."""
+    _execute(connection, _BEGIN)
+    text, params = statement
+    _execute(connection, wrap(text, "SELECT 1 FROM (", ") AS rivet_query LIMIT 1"), params)
+
+
+def _begin_all(connections: Sequence[Any], statement: Statement, connect: Connect, failures: Failures) -> None:
+    """Open one view in all connections, and let each of them have the tables before anybody can change one."""
+    text, params = statement
+    opening = wrap(text, "SELECT 1 FROM (", ") AS rivet_query LIMIT 0")
+    for connection in connections:
+        _execute(connection, _BRIEF_WAIT)  # all writers wait behind whom it waits for
+    with _nobody_commits(connect, failures):
+        for connection in connections:
+            _execute(connection, _BEGIN_WITH_VIEW)
+            _execute(connection, opening, params)
 
 
 @contextmanager
@@ -253,9 +281,9 @@ def _closing(connection: Any) -> Iterator[Any]:
         drop(connection)
 
 
-def _execute(connection: Any, statement: str) -> None:
+def _execute(connection: Any, statement: str, params: object = None) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(statement)
+        cursor.execute(statement, params)
 
 
 def _scalar(connection: Any, statement: str) -> int:

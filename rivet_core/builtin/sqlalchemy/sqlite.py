@@ -44,6 +44,7 @@ _DECIMAL: Final = re.compile(r"(?:NUMERIC|DECIMAL|NUMBER)(?:\s*\(\s*(\d+)\s*(?:,
 # Steps of SQLite's virtual machine between two chances for a signal to be handled: some milliseconds.
 _STEPS_BETWEEN_SIGNALS: Final = 200_000
 _COLUMNS: Final = 'SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?{schema}) WHERE hidden <> 1 ORDER BY cid'
+_KEY_INDEXES: Final = "SELECT 1 FROM pragma_index_list(?{schema}) WHERE origin = 'pk'"
 
 
 class Sqlite(Backend):
@@ -89,19 +90,25 @@ class Sqlite(Backend):
         rows = self._table_info(connection, table)
         keys = sum(bool(key) for *_, key in rows)
         is_view = not keys and _is_view(connection, table)
+        has_rowid_key = keys == 1 and not self._has_key_index(connection, table)
         return {
             name: None
             if is_view and not type_
-            # An INTEGER PRIMARY KEY is the rowid, which is never NULL; other keys may be.
+            # An INTEGER PRIMARY KEY is the rowid, which is never NULL; other keys may be, so also one that is DESC.
             else declared_column(
-                name, type_, bool(not_null) or (keys == 1 and bool(key) and type_.upper() == "INTEGER")
+                name, type_, bool(not_null) or (has_rowid_key and bool(key) and type_.upper() == "INTEGER")
             )
             for name, type_, not_null, key in rows
         }
 
+    def _has_key_index(self, connection: sqlite3.Connection, table: TableName) -> bool:
+        """Whether an index keeps the primary key, which is not the rowid then."""
+        statement = _KEY_INDEXES.format(schema=", ?" if table.schema else "")
+        return connection.execute(statement, _names(table)).fetchone() is not None
+
     def _table_info(self, connection: sqlite3.Connection, table: TableName) -> list[tuple[str, str, int, int]]:
         statement = _COLUMNS.format(schema=", ?" if table.schema else "")
-        return connection.execute(statement, (table.table, table.schema)[: 1 + bool(table.schema)]).fetchall()
+        return connection.execute(statement, _names(table)).fetchall()
 
     def decoder(self, column: ResultColumn, target: pa.DataType, overridden: bool) -> Decoder | None:
         """Decode by storage class."""
@@ -192,6 +199,10 @@ def declared_column(name: str, declared: str, not_null: bool) -> ResultColumn:
         problem=problem,
         numeric="value" if decimal and type_ is None else "",
     )
+
+
+def _names(table: TableName) -> tuple[str, ...]:
+    return (table.table, table.schema) if table.schema else (table.table,)
 
 
 def _is_view(connection: sqlite3.Connection, table: TableName) -> bool:

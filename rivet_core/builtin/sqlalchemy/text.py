@@ -388,9 +388,12 @@ def check_json(values: Iterable[object]) -> None:
     for value in values:
         if isinstance(value, str):
             try:
-                json.loads(value, parse_constant=_refuse_constant)
+                # Numbers are not looked at, for Python takes no integer of more than 4300 digits.
+                json.loads(value, parse_constant=_refuse_constant, parse_int=len, parse_float=len)
             except ValueError:
                 raise Refused("is no JSON") from None
+            except RecursionError:
+                raise Refused("is JSON of too many levels to be checked") from None
 
 
 def _refuse_constant(name: str) -> None:

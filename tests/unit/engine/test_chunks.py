@@ -90,6 +90,14 @@ def test_texts_that_repeat_and_are_missing(tmp_path: Path, keys: list[str | None
         assert sorted(chunks[-1]) == [n for n, key in enumerate(keys) if key is None]
 
 
+def test_an_integer_primary_key_of_sqlite_that_is_missing(tmp_path: Path):
+    rows = [(1, None), (None, None), (2, None), (None, None)]
+    table = Table(tmp_path / "db", "a INTEGER PRIMARY KEY DESC, b TEXT, n INTEGER", rows)
+    with closing(table.source):
+        chunks = table.read(table.plan(Chunking(size=1)))
+    check(chunks, len(rows))
+
+
 @SEVERAL_TIMES
 @given(
     keys=st.sets(st.tuples(st.integers(-3, 3), TEXTS | st.sampled_from("abc")), max_size=30), size=st.integers(1, 12)

@@ -98,6 +98,32 @@ def test_a_text_primary_key_may_be_null(database):
     assert database.read(table="t").to_pylist() == [{"id": None}]
 
 
+def test_an_integer_primary_key_that_is_no_rowid_may_be_null(database):
+    database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY DESC)", "INSERT INTO t VALUES (1), (NULL)")
+    for name in ("t", "main.t"):
+        assert sorted(database.read(table=name)["id"].to_pylist(), key=str) == [1, None]
+
+
+@pytest.mark.parametrize(
+    "definition",
+    ["(id INTEGER PRIMARY KEY)", "(id INTEGER, PRIMARY KEY (id DESC))", "(id INTEGER PRIMARY KEY) WITHOUT ROWID"],
+)
+def test_a_rowid_is_never_null(database, definition):
+    database.execute(f"CREATE TABLE t {definition}")
+    assert not database.schema(table="t").columns[0].nullable
+
+
+def test_json_of_too_many_levels_is_refused_by_its_row(database):
+    database.execute("CREATE TABLE t (j JSON)", f"INSERT INTO t VALUES ('{'[' * 100_000}{']' * 100_000}')")
+    with pytest.raises(ValueRefused, match=r"'j'.*row 1.*levels"):
+        database.read(table="t")
+
+
+def test_json_with_a_long_number(database):
+    database.execute("CREATE TABLE t (j JSON)", f"INSERT INTO t VALUES ('[{'1' * 5000}, 0.5e1]')")
+    assert len(database.read(table="t")["j"][0].as_py()) == 5009
+
+
 def test_an_empty_table_keeps_its_schema(database):
     database.execute("CREATE TABLE t (a DECIMAL(10,2), b TIMESTAMP)")
     assert database.read(table="t").schema == pa.schema({"a": pa.decimal128(10, 2), "b": pa.timestamp("us")})
