@@ -16,15 +16,19 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, Literal
 
 from rivet_core.api.errors import QueryError
+from rivet_core.api.source import Query
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Dialect
 
+    from rivet_core.api.source import TableName
+
 __all__ = [
     "arguments",
     "compares_rows",
     "find_binds",
+    "find_heirs",
     "has_limit",
     "is_null",
     "quote_name",
@@ -69,6 +73,14 @@ _RULES: Final = {
     "mssql": _Rules(brackets=True, nested_comments=True),
 }
 _COMPARING_ROWS: Final = frozenset({"postgresql", "sqlite"})
+# The chunks of TimescaleDB's tables have keys of their own, no two of them the same.
+_HEIRS: Final = """
+SELECT 1 FROM pg_catalog.pg_inherits i
+JOIN pg_catalog.pg_class p ON p.oid = i.inhparent AND p.relkind <> 'p'
+JOIN pg_catalog.pg_class h ON h.oid = i.inhrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = h.relnamespace AND n.nspname <> '_timescaledb_internal'
+WHERE p.oid = pg_catalog.to_regclass(${rivet_table}) LIMIT 1
+"""
 _MYSQLS: Final = frozenset({"mysql", "mariadb"})
 _SORTED_OTHERWISE: Final = re.compile(r"(?:enum|set|json|bit)\b")
 
@@ -246,6 +258,17 @@ def is_null(dialect: Dialect, quoted: str) -> str:
     """
     condition = f"{quoted} IS NULL"
     return f"{condition} AND COALESCE({quoted}, NULL) IS NULL" if dialect.name in _MYSQLS else condition
+
+
+def find_heirs(dialect: Dialect, table: TableName) -> Query | None:
+    """Return a query with a row if other tables inherit from this one; ``None`` for a database where none can.
+
+    Partitions are none: the keys of PostgreSQL's partitioned tables hold for all of them.
+    """
+    if dialect.name != "postgresql":
+        return None
+    name = ".".join(quote_name(dialect, part) for part in (table.schema, table.table) if part)
+    return Query(_HEIRS, {"rivet_table": name})
 
 
 def sorts_as_it_compares(dialect: Dialect, source_type: str) -> bool:

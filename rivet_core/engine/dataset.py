@@ -17,6 +17,7 @@ from rivet_core.engine.gates.drift import columns_of, columns_to_json, compare, 
 from rivet_core.engine.gates.quality import Gates, check_columns, refuse_failed
 from rivet_core.engine.inputs import inputs_of
 from rivet_core.engine.selecting.earlier import recall
+from rivet_core.engine.selecting.incremental import refuse_other_cursor
 from rivet_core.engine.selecting.modes import select
 from rivet_core.engine.selecting.position import Position
 from rivet_core.engine.selecting.view import cut, open_view
@@ -235,6 +236,9 @@ def _compare_columns(job: Job, columns: SourceSchema) -> None:
     earlier = earlier_columns(job.view.control.certified, job.state, job.export.name)
     changes = [] if earlier is None else compare(earlier, columns_of(columns))
     job.result.schema_drift = [change.to_json() for change in changes]
+    cursor = job.position.cursor
+    if earlier is not None and job.export.incremental is not None and cursor is not None:
+        refuse_other_cursor(earlier, columns, job.export.incremental, cursor)
     if job.export.on_schema_drift == "fail":
         refuse_drift(changes)
     elif job.export.on_schema_drift == "warn" and (drift := describe(changes)):

@@ -284,14 +284,15 @@ class _Reconciliation:
             return ReconcileReport(**facts, compared="counts", result="unknown", reason=reason)
         comparison = Comparison(self.source, self.query, self.schema, manifest)
         damaged = damaged_parts(self.destination, self.view, manifest, reread=self.reread)
-        rows = None
+        rows, differing = None, tuple[str, ...]()
         if content and not comparison.incomparable and not comparison.versions:
             columns = compare_columns(self.source, self.query, self.schema, manifest, comparison.columns)
-            rows = ContentComparison(self.source, self.destination, manifest, columns, self.format_of)
+            differing = columns.differences
+            if columns.names or not differing:  # without a column in common only rows can be counted
+                rows = ContentComparison(self.source, self.destination, manifest, columns, self.format_of)
         found = [self._compare(comparison, partition, damaged, rows) for partition in comparison.partitions]
         found = [item for item in found if item.kind != "beyond" or item.source_rows]
         inside = [item for item in found if item.kind != "beyond"]
-        differing = rows.columns.differences if rows else ()
         counts = [item.source_rows for item in inside if item.source_rows is not None]
         return ReconcileReport(
             **facts,

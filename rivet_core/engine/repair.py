@@ -156,6 +156,7 @@ class RepairOrder:
 
         Raises:
             LostRace: another dataset is certified now.
+            SafetyError: nobody knows the query that the kept parts are of.
             UsageError: the export was changed since its dataset was written.
         """
         if manifest_fingerprint(view) != self.fingerprint:
@@ -165,6 +166,11 @@ class RepairOrder:
             )
         run = state.find_run(self.export, self.run_id)
         if run is None or run.inputs is None:
+            if self.reuse.kept and self.inputs["table"] is None:
+                raise SafetyError(
+                    f"the state does not know the run {self.run_id}, so nothing says whether its query was this one",
+                    hint=f"repair where the state of that run is; {_RUN_ANEW}",
+                )
             return
         now = {name: value for name, value in self.inputs.items() if name not in _HARMLESS}
         differences = changes(json.loads(run.inputs), now)

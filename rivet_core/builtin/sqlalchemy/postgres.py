@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -105,9 +106,19 @@ WITH RECURSIVE tree (oid) AS (
 SELECT CAST(sum(c.reltuples) AS bigint) FROM tree JOIN pg_catalog.pg_class c USING (oid)
 WHERE c.relkind IN ('r', 'm', 'f') HAVING min(c.reltuples) >= 0
 """
+# An heir may drop what it has inherited, and a constraint of PostgreSQL 18 may hold for new rows alone.
 _NOT_NULL: Final = """
-SELECT attname FROM pg_catalog.pg_attribute
-WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attnotnull
+WITH RECURSIVE tree (oid) AS (
+  SELECT CAST(pg_catalog.to_regclass(%s) AS oid)
+  UNION
+  SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid
+)
+SELECT a.attname FROM tree JOIN pg_catalog.pg_attribute a ON a.attrelid = tree.oid
+WHERE a.attnum > 0 AND NOT a.attisdropped
+GROUP BY a.attname HAVING bool_and(a.attnotnull AND NOT EXISTS (
+  SELECT FROM pg_catalog.pg_constraint c
+  WHERE c.conrelid = a.attrelid AND c.contype = 'n' AND NOT c.convalidated AND a.attnum = ANY (c.conkey)
+))
 """
 
 
@@ -120,6 +131,10 @@ class _Type:
     typmod: int
     is_array: bool
     source_type: str
+
+
+# What psycopg says of values that Python has none for.
+_OUT_OF_RANGE: Final = re.compile(r"\b(?:date|timestamp) too (?:large|small) \(")
 
 
 class Postgres(Backend):
@@ -325,6 +340,11 @@ class Postgres(Backend):
         if state is None:
             if isinstance(error, (self.driver.OperationalError, self.driver.InterfaceError)):
                 return _connection_failure(str(error))
+            if isinstance(error, self.driver.DataError) and _OUT_OF_RANGE.search(str(error)):
+                return QueryError(
+                    "a date or timestamp that bounds the rows is infinite, or not of the years 1 to 9999",
+                    hint="leave such rows out in a query, or choose another column",
+                )
             return QueryError("the query or its parameters cannot be sent", hint="try it in psql")
         diagnostics: Any = getattr(error, "diag", None)
         if state in _NAMING:

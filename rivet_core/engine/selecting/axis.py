@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from rivet_core.api.errors import QueryError
 from rivet_core.api.source import Query
-from rivet_core.api.sql import quote_name, single_statement, sorts_as_it_compares, wrap
+from rivet_core.api.sql import is_null, quote_name, single_statement, sorts_as_it_compares, wrap
 from rivet_core.contract.key_text import KeyValue, kind_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _LOW: Final = "rivet_low"
 _HIGH: Final = "rivet_high"
+# What MySQL and MariaDB keep as a date and no calendar has; the driver gives it as text.
+_ZERO_DATE: Final = re.compile(r"\d{4}-(?:00-\d\d|\d\d-00)")
 
 
 def find_column(schema: SourceSchema, name: str) -> SourceColumn:
@@ -36,6 +39,12 @@ def find_column(schema: SourceSchema, name: str) -> SourceColumn:
     if pa.types.is_nested(known[name].type):
         raise QueryError(f"{name} is a {known[name].source_type}, which has no order", hint="choose another column")
     return known[name]
+
+
+def is_zero_date(column: SourceColumn, value: KeyValue | None) -> bool:
+    """Whether the value of a date or timestamp has a zero month or day, so that it is refused or exported as NULL."""
+    is_moment = pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)
+    return is_moment and isinstance(value, str) and _ZERO_DATE.match(value) is not None
 
 
 class Axis:
@@ -94,7 +103,8 @@ class Axis:
 
     def has_null(self) -> bool:
         """Whether a row has no value."""
-        return self._exists(f"{self._value} IS NULL", {})
+        dialect = self._source.engine.dialect
+        return self._exists(is_null(dialect, self._value) if len(self.columns) == 1 else f"{self._value} IS NULL", {})
 
     def _where(self, condition: str, params: Mapping[str, object]) -> Query:
         text = wrap(self._text, "SELECT * FROM (", f") AS rivet_window WHERE {condition}")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _CACHE_KIB: Final = 16 * 1024
 _INT64: Final = range(-(2**63), 2**63)
+#: Holds signed and unsigned ones.
+_ANY_INTEGER: Final = pa.decimal128(20)
 _Value = int | str | bytes
 
 
@@ -74,6 +76,7 @@ class Delivered:
         """
         cursor = self._cursors(batch)
         if low is not None and (kept := _from(cursor, low)) is not None:
+            kept = pc.fill_null(kept, fill_value=True)
             batch, cursor = batch.filter(kept), cursor.filter(kept)
         if batch.num_rows == 0:
             return
@@ -88,7 +91,7 @@ class Delivered:
         """Return the rows of a batch that were not delivered.
 
         Raises:
-            QueryError: a row has no key.
+            QueryError: a row has no key, or is read again and has no cursor.
         """
         for name in self._key:
             if batch.column(name).null_count:
@@ -98,6 +101,12 @@ class Delivered:
         if self._rows == 0 or batch.num_rows == 0:
             return batch
         cursor = self._cursors(batch)
+        if cursor.null_count:  # the database has one: what it compares as a date and is none is exported as NULL
+            raise QueryError(
+                f"a row within the run's window has a {self._cursor[0]} that is exported as NULL, so nothing tells "
+                "whether it was delivered",
+                hint="correct it, or leave such rows out in a query",
+            )
         near = self._near(cursor)
         rows: Any = pc.indices_nonzero(near)
         candidates = self._identities(batch.take(rows), cursor.take(rows))
@@ -114,6 +123,8 @@ class Delivered:
         columns = [plain(self._column(batch, name)) for name in self._cursor]
         if len(columns) == 1:
             return columns[0]
+        if columns[0].type != columns[1].type and all(at.is_integer(column.type) for column in columns):
+            columns = [column.cast(_ANY_INTEGER) for column in columns]
         either: pa.Array[Any] = pc.coalesce(columns[0], columns[1].cast(columns[0].type))
         return either
 
@@ -125,22 +136,31 @@ class Delivered:
 
     def _identities(self, batch: pa.RecordBatch, cursor: pa.Array[Any]) -> list[tuple[_Value, ...]]:
         columns = [_comparable(self._column(batch, name), self._type_of(name), name) for name in self._key]
-        columns.append(_comparable(cursor, self._type_of(self._cursor[0]), self._cursor[0]))
+        columns.append(_comparable(cursor, self._cursor_type(), self._cursor[0]))
         return list(zip(*columns, strict=True))
 
     def _type_of(self, name: str) -> pa.DataType:
         return plain_type(self._schema.field(name).type)
 
+    def _cursor_type(self) -> pa.DataType:
+        types = {self._type_of(name) for name in self._cursor}
+        mixed = len(types) > 1 and all(map(at.is_integer, types))
+        return _ANY_INTEGER if mixed else self._type_of(self._cursor[0])
+
     def _widen(self, cursor: pa.Array[Any]) -> None:
         """Keep the smallest and the largest cursor in the order of Arrow, whatever the database's is."""
-        cursor = _cast(cursor, self._type_of(self._cursor[0]), self._cursor[0])
+        cursor = _cast(cursor, self._cursor_type(), self._cursor[0])
         bounds = pc.min_max(cursor)
         least, most = bounds["min"], bounds["max"]
+        if not least.is_valid:
+            return
         self._least = least if self._least is None or pc.less(least, self._least).as_py() else self._least
         self._most = most if self._most is None or pc.greater(most, self._most).as_py() else self._most
 
     def _near(self, cursor: pa.Array[Any]) -> pa.Array[Any]:
         """Tell which rows can be equal to a delivered one by their cursor: those between the outermost ones."""
+        if self._least is None:
+            return pa.repeat(pa.scalar(False), len(cursor))
         near: pa.Array[Any] = pc.and_(pc.greater_equal(cursor, self._least), pc.less_equal(cursor, self._most))
         return near
 
@@ -174,17 +194,19 @@ def _cast(array: pa.Array[Any], type_: pa.DataType, name: str) -> pa.Array[Any]:
     array = plain(array)
     if array.type == type_:
         return array
-    numbers = (at.is_integer(array.type) or at.is_decimal(array.type)) and (
-        at.is_integer(type_) or at.is_decimal(type_)
-    )
-    moments = at.is_timestamp(array.type) and at.is_timestamp(type_) and array.type.tz == type_.tz
-    bytes_ = _is_binary(array.type) and _is_binary(type_)
-    if numbers or moments or bytes_:
+    if is_same_kind(array.type, type_):
         try:
             return array.cast(type_)
         except pa.ArrowException:
             pass
     raise _changed(f"the earlier parts have {name} as {type_name(array.type)}, now it is {type_name(type_)}")
+
+
+def is_same_kind(before: pa.DataType, now: pa.DataType) -> bool:
+    """Whether values of two types, without what is around them, are equal and in order as they were."""
+    numbers = all(at.is_integer(type_) or at.is_decimal(type_) for type_ in (before, now))
+    moments = at.is_timestamp(before) and at.is_timestamp(now) and before.tz == now.tz
+    return before == now or numbers or moments or (_is_binary(before) and _is_binary(now))
 
 
 def _is_binary(type_: pa.DataType) -> bool:

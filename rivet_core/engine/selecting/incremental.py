@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from rivet_core.api.errors import QueryError, SafetyError
 from rivet_core.contract.key_text import KeyValue, from_text, kind_of, to_text
 from rivet_core.contract.manifest import Extraction
-from rivet_core.contract.types import type_name
-from rivet_core.engine.selecting.axis import Axis, find_column
+from rivet_core.contract.types import parse_type, type_name
+from rivet_core.engine.plain import plain_type
+from rivet_core.engine.selecting.axis import Axis, find_column, is_zero_date
 from rivet_core.engine.selecting.chunks import Bounds, Chunk, ChunkPlan
-from rivet_core.engine.selecting.keys import primary_key
+from rivet_core.engine.selecting.delivered import is_same_kind
+from rivet_core.engine.selecting.keys import has_heirs, primary_key
 from rivet_core.engine.selecting.selection import Selection, Window
 
 if TYPE_CHECKING:
     from rivet_core.api.source import Query, Source, SourceSchema
     from rivet_core.config import Incremental
-    from rivet_core.contract.manifest import Manifest
+    from rivet_core.contract.manifest import Column, Manifest
     from rivet_core.engine.selecting.position import Position
+
+_NEW_DATASET: Final = "start a new dataset at another prefix"
+_SMALLEST: Final = -(2**63)
 
 
 def plan_increment(
@@ -47,7 +53,7 @@ def plan_increment(
     key = delivery_key(source, query, schema, settings)
     axis = Axis(source, query, columns)
     _check_cursor(axis, schema)
-    bounds = recorded or _window(axis, settings, position.cursor)
+    bounds = recorded or _window(axis, schema, settings, position.cursor)
     statement = axis.nothing() if bounds.high is None else axis.within(bounds)
     extraction = Extraction(
         strategy="incremental",
@@ -62,6 +68,29 @@ def plan_increment(
         extraction,
         Window(axis, key, low, is_empty=bounds.high is None),
     )
+
+
+def refuse_other_cursor(before: Sequence[Column], schema: SourceSchema, settings: Incremental, cursor: str) -> None:
+    """Refuse cursors that have become values of another kind: the last one may then lie above rows that are new.
+
+    Args:
+        before: the columns of the run that the last cursor is from.
+        cursor: the last one.
+
+    Raises:
+        SafetyError: the column's values are equal and in order no longer as they were.
+    """
+    earlier = {column.name: column.type for column in before}
+    now = {column.name: column.type for column in schema.columns}
+    for name in (settings.cursor, settings.fallback):
+        if name is None or name not in earlier or name not in now or earlier[name] == type_name(now[name]):
+            continue
+        if not is_same_kind(plain_type(parse_type(earlier[name])), plain_type(now[name])):
+            raise SafetyError(
+                f"the last cursor was {cursor} when {name} was {earlier[name]}; now that it is {type_name(now[name])}, "
+                "new rows may lie below",
+                hint=f"the column's type was changed; {_NEW_DATASET}",
+            )
 
 
 def delivery_key(source: Source, query: Query, schema: SourceSchema, settings: Incremental) -> tuple[str, ...]:
@@ -87,6 +116,11 @@ def _key(source: Source, query: Query, settings: Incremental) -> tuple[str, ...]
         raise QueryError(
             f"{query.table or 'a query'} has no primary key to tell rows apart by",
             hint="name the columns that are unique together with key",
+        )
+    if not settings.key and has_heirs(source, query):
+        raise QueryError(
+            f"the primary key of {query.table} does not hold for the rows of tables that inherit from it",
+            hint="name the columns that are unique together, in all of these tables, with key",
         )
     return columns
 
@@ -123,9 +157,14 @@ def _check_cursor(axis: Axis, schema: SourceSchema) -> None:
         )
 
 
-def _window(axis: Axis, settings: Incremental, cursor: str | None) -> Bounds:
+def _window(axis: Axis, schema: SourceSchema, settings: Incremental, cursor: str | None) -> Bounds:
     """Return the bounds of the rows to read; without a ``high`` there are none."""
     newest = axis.largest()
+    if is_zero_date(find_column(schema, settings.cursor), newest):
+        raise QueryError(
+            f"the largest {settings.cursor} is {newest!s}, which is no date that a run can go on from",
+            hint="correct that row, or leave such rows out in a query",
+        )
     if newest is None:
         return Bounds()
     if cursor is None:
@@ -144,7 +183,7 @@ def _parse(cursor: str, like: KeyValue, column: str) -> KeyValue:
     except ValueError:
         raise SafetyError(
             f"the last cursor of {column} was {cursor}, which is none of its type now ({kind_of(like)})",
-            hint="the column's type was changed; start a new dataset at another prefix",
+            hint=f"the column's type was changed; {_NEW_DATASET}",
         ) from None
 
 
@@ -155,7 +194,9 @@ def _earlier(last: KeyValue, lag: timedelta | int, column: str) -> KeyValue:
         QueryError: such values and this lag do not go together.
     """
     match last, lag:
-        case (int() | Decimal(), int()):
+        case int(), int():
+            return max(last - lag, min(last, _SMALLEST))  # what is smaller, no driver takes
+        case Decimal(), int():
             return last - lag
         case datetime(), timedelta():
             return (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy
 
 from rivet_core.api.errors import SourceError
+from rivet_core.api.sql import find_heirs
 from rivet_core.engine.looking.indexes import indexes_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ def primary_key(source: Source, query: Query) -> tuple[str, ...]:
         return ()
     inspector = sqlalchemy.inspect(source.engine)
     return tuple(inspector.get_pk_constraint(query.table.table, schema=query.table.schema)["constrained_columns"])
+
+
+def has_heirs(source: Source, query: Query) -> bool:
+    """Whether other tables inherit from the query's, for whose rows its primary key does not hold."""
+    statement = find_heirs(source.engine.dialect, query.table) if query.table is not None else None
+    return statement is not None and bool(source.fetch(statement))
 
 
 def is_indexed(source: Source, query: Query, columns: Sequence[str]) -> bool:

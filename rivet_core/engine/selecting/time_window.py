@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +12,7 @@ from rivet_core.api.errors import QueryError
 from rivet_core.contract.key_text import KeyValue, to_text
 from rivet_core.contract.manifest import Extraction
 from rivet_core.contract.types import type_name
-from rivet_core.engine.selecting.axis import Axis, find_column
+from rivet_core.engine.selecting.axis import Axis, find_column, is_zero_date
 from rivet_core.engine.selecting.chunks import Bounds, Chunk, ChunkPlan
 from rivet_core.engine.selecting.selection import Selection
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _UNITS: Final = {"seconds": timedelta(seconds=1), "milliseconds": timedelta(milliseconds=1)}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DATE_CHARACTERS: Final = len("2026-11-22")
+# Python reads more forms than the one in which the moment of the window is written, and which compares with it.
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d(?!\d)", re.ASCII)
 
 
 def plan_window(
@@ -69,7 +72,7 @@ def _first_moment(axis: Axis, column: SourceColumn, window: TimeWindow, started_
     if is_number:
         raise _refused(column, "no date or timestamp", "set time_unit to seconds or milliseconds")
     latest = axis.largest()
-    if isinstance(latest, str):
+    if isinstance(latest, str) and not is_zero_date(column, latest):
         return _as_text(start, latest, column)
     if pa.types.is_date(column.type):
         return start.date()
@@ -83,6 +86,8 @@ def _first_moment(axis: Axis, column: SourceColumn, window: TimeWindow, started_
 def _as_text(start: datetime, latest: str, column: SourceColumn) -> str:
     """Return the moment in the form of a text that holds one, as SQLite keeps dates: they compare as text."""
     try:
+        if not _DATE.match(latest):
+            raise ValueError(latest)
         like = datetime.fromisoformat(latest)
     except ValueError:
         raise _refused(column, "text that is no date", "write dates as 2026-11-22 or 2026-11-22 17:21:00") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psycopg
 import pytest
 
 from integration.modes.exports import Exports
@@ -184,3 +185,131 @@ def test_floating_point_is_no_cursor(server: DatabaseServer, tmp_path: Path):
     result = exports.run()
     assert result.error is not None
     assert result.error.exit_code == 2
+
+
+def test_a_time_that_gets_a_zone_is_another_cursor(server: DatabaseServer, tmp_path: Path):
+    is_postgres = isinstance(server, Postgres)
+    naive, zoned = ("timestamp", "timestamptz") if is_postgres else ("datetime", "timestamp")
+    server.execute(
+        "DROP TABLE IF EXISTS t",
+        f"CREATE TABLE t (id int PRIMARY KEY, v {naive} NOT NULL)",
+        "INSERT INTO t VALUES (1, '2026-11-01 10:00:00')",
+    )
+    exports = Exports(tmp_path, server)
+    exports.export("incremental", cursor_column="v")
+    assert exports.succeed().new_rows == 1
+    server.execute(
+        f"ALTER TABLE t {f'ALTER v TYPE {zoned}' if is_postgres else f'MODIFY v {zoned} NOT NULL'}",
+        # The server's zone is ahead of UTC, so this is the newest row and yet no larger than the last cursor.
+        "INSERT INTO t VALUES (2, '2026-11-01 12:00:00')",
+    )
+    error = exports.run().error
+    assert error is not None
+    assert (error.exit_code, "when v was timestamp[us]" in error.message) == (5, True)
+
+
+def test_an_infinite_cursor_is_refused(postgres_database: Postgres, tmp_path: Path):
+    exports = Exports(tmp_path, postgres_database)
+    for type_ in ("date", "timestamp", "timestamptz"):
+        postgres_database.execute(
+            "DROP TABLE IF EXISTS t",
+            f"CREATE TABLE t (id int PRIMARY KEY, v {type_} NOT NULL)",
+            "INSERT INTO t VALUES (1, 'infinity')",
+        )
+        exports.export("incremental", cursor_column="v")
+        error = exports.run().error
+        assert error is not None
+        assert "is infinite" in error.message
+
+
+def zero_dates(server: Mariadb, type_: str, *rows: str) -> None:
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET sql_mode = ''")
+        cursor.execute("DROP TABLE IF EXISTS t")
+        cursor.execute(f"CREATE TABLE t (id int PRIMARY KEY, v {type_})")
+        cursor.execute(f"INSERT INTO t VALUES {', '.join(rows)}")
+
+
+def test_zero_dates_that_are_not_null_are_delivered_once(mariadb_database: Mariadb, tmp_path: Path):
+    for type_ in ("date NOT NULL", "date NULL"):
+        zero_dates(mariadb_database, type_, "(1, '0000-00-00')", "(2, '2026-11-20')")
+        directory = tmp_path / type_[5:]
+        directory.mkdir()
+        exports = Exports(directory, mariadb_database)
+        exports.export("incremental", cursor_column="v", lag="1d", types={"zero_dates": "null"})
+        assert exports.succeed().new_rows == 2
+        assert exports.succeed().unchanged
+        assert [row["v"] is None for row in exports.delivered()] == [True, False]
+
+
+@pytest.mark.parametrize("largest", ["0000-00-00", "2026-12-00"])
+@pytest.mark.parametrize("type_", ["date", "datetime"])
+def test_no_run_ends_with_a_zero_date(mariadb_database: Mariadb, tmp_path: Path, type_: str, largest: str):
+    zero_dates(mariadb_database, type_, "(1, '0000-00-00')", f"(2, '{largest}')")
+    exports = Exports(tmp_path, mariadb_database)
+    exports.export("incremental", cursor_column="v", types={"zero_dates": "null"})
+    error = exports.run().error
+    assert error is not None
+    assert f"the largest v is {largest}" in error.message
+
+
+def test_a_zero_date_within_the_lag_is_not_delivered_twice(mariadb_database: Mariadb, tmp_path: Path):
+    zero_dates(mariadb_database, "date", "(1, '2026-12-00')", "(2, '2026-12-01')")
+    exports = Exports(tmp_path, mariadb_database)
+    exports.export("incremental", cursor_column="v", lag="2d", types={"zero_dates": "null"})
+    assert exports.succeed().new_rows == 2
+    error = exports.run().error
+    assert error is not None
+    assert "a v that is exported as NULL" in error.message
+
+
+def test_the_rows_of_heirs_have_no_key_by_themselves(postgres_database: Postgres, tmp_path: Path):
+    postgres_database.execute(
+        'CREATE TABLE "Events" (id int PRIMARY KEY, v int NOT NULL)',
+        'CREATE TABLE "heir" () INHERITS ("Events")',
+        'INSERT INTO "Events" VALUES (1, 10)',
+    )
+    exports = Exports(tmp_path, postgres_database)
+    for table in ("Events", "public.Events"):
+        exports.export("incremental", table=table, cursor_column="v")
+        error = exports.run().error
+        assert error is not None
+        assert "primary key" in error.message
+        assert "inherit" in error.message
+    exports.export("incremental", table="Events", cursor_column="v", key=["id", "v"])
+    assert exports.succeed().new_rows == 1
+
+
+def test_the_key_of_a_partitioned_table_holds_for_its_partitions(postgres_database: Postgres, tmp_path: Path):
+    postgres_database.execute(
+        "CREATE TABLE days (id int PRIMARY KEY, v int NOT NULL) PARTITION BY RANGE (id)",
+        "CREATE TABLE first_days PARTITION OF days FOR VALUES FROM (0) TO (10)",
+        "INSERT INTO days VALUES (1, 10)",
+    )
+    exports = Exports(tmp_path, postgres_database)
+    exports.export("incremental", table="days", cursor_column="v")
+    assert exports.succeed().new_rows == 1
+
+
+@pytest.mark.parametrize("mode", ["incremental", "chunked"])
+def test_what_an_heir_has_as_null_is_not_lost(postgres_database: Postgres, tmp_path: Path, mode: str):
+    postgres_database.execute(
+        "DROP TABLE IF EXISTS parent CASCADE",
+        "CREATE TABLE parent (id int NOT NULL, v int NOT NULL)",
+        "CREATE TABLE child () INHERITS (parent)",
+        "INSERT INTO child VALUES (1, 10)",
+    )
+    try:
+        postgres_database.execute("ALTER TABLE child ALTER v DROP NOT NULL")
+    except psycopg.errors.Error:
+        pytest.skip("this PostgreSQL lets no heir drop a constraint")
+    postgres_database.execute("INSERT INTO child VALUES (2, NULL)")
+    exports = Exports(tmp_path, postgres_database)
+    if mode == "chunked":
+        exports.export(mode, table="parent", chunk_column="v")
+        assert exports.succeed().rows == 2
+        return
+    exports.export(mode, table="parent", cursor_column="v", key="id")
+    error = exports.run().error
+    assert error is not None
+    assert "NULL in v" in error.message

@@ -117,3 +117,15 @@ def test_a_unit_that_does_not_fit_is_refused(
     result = exports.run()
     assert result.error is not None
     assert (result.error.exit_code, said in result.error.message) == (2, True)
+
+
+@pytest.mark.parametrize("null", ["NULL", "NOT NULL"])
+def test_zero_dates_alone_are_in_no_window(mariadb_database: Mariadb, tmp_path: Path, null: str):
+    with mariadb_database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET sql_mode = ''")
+        cursor.execute("DROP TABLE IF EXISTS t")
+        cursor.execute(f"CREATE TABLE t (id int PRIMARY KEY, at date {null})")
+        cursor.execute("INSERT INTO t VALUES (1, '0000-00-00')")
+    exports = Exports(tmp_path, mariadb_database)
+    exports.export("time_window", time_column="at", window_days=DAYS)
+    assert exports.succeed().rows == 0

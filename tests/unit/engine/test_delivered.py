@@ -138,3 +138,40 @@ def test_memory_does_not_grow_with_the_rows():
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         assert grown < rows * steps * 200 / 2
         assert delivered.admit(read).num_rows == 0
+
+
+def test_cursors_that_are_null_at_first_hide_no_others():
+    read = batch([pa.int64(), pa.string()], [(2, "b"), (3, "c")])
+    with closing(Delivered(read.schema, ["a"], ["b"])) as delivered:
+        delivered.add(batch([pa.int64(), pa.string()], [(1, None)]))
+        assert delivered.admit(read).num_rows == 2
+        delivered.add(batch([pa.int64(), pa.string()], [(2, "b")]))
+        assert delivered.admit(read).to_pylist() == [{"a": 3, "b": "c"}]
+
+
+def test_a_row_that_is_read_again_without_a_cursor_is_refused():
+    read = batch([pa.int64(), pa.date32()], [(1, None)])
+    with closing(Delivered(read.schema, ["a"], ["b"])) as delivered:
+        assert delivered.admit(read).num_rows == 1
+        delivered.add(read, date(2026, 11, 1))
+        with pytest.raises(QueryError, match="b that is exported as NULL"):
+            delivered.admit(read)
+
+
+@pytest.mark.parametrize(
+    ("cursor", "fallback", "value"),
+    [
+        (pa.int32(), pa.int64(), 5_000_000_000),
+        (pa.uint64(), pa.int64(), -5),
+        (pa.int64(), pa.uint64(), 2**64 - 1),
+        (pa.int64(), pa.int8(), -1),
+    ],
+    ids=str,
+)
+def test_a_fallback_may_be_of_other_whole_numbers(cursor: pa.DataType, fallback: pa.DataType, value: int):
+    types = [pa.int64(), cursor, fallback]
+    read = batch(types, [(1, None, value), (2, None, value), (3, 5, 1)])
+    with closing(Delivered(read.schema, ["a"], ["b", "c"])) as delivered:
+        delivered.add(batch(types, [(1, None, value), (3, 5, 2)]), value)
+        delivered.add(batch(types, [(3, 5, 2)]), Decimal(-5))
+        assert delivered.admit(read).to_pylist() == [{"a": 2, "b": None, "c": value}]

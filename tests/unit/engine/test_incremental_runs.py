@@ -366,6 +366,22 @@ def test_a_cursor_of_another_type_is_refused(shop: Shop):
     refused(shop.run(), 5, "was x")
 
 
+def test_a_cursor_of_another_type_is_refused_where_its_last_row_is_gone(shop: Shop):
+    put(shop, (1, "a", 9))
+    shop.publish()
+    shop.source("DROP TABLE orders", "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT, version TEXT)")
+    put(shop, (2, "b", "10"))
+    refused(shop.run(), 5, "was 9 when version was int64", "it is string")
+
+
+def test_a_lag_beyond_the_smallest_number_reaches_back_to_it(shop: Shop):
+    configure(shop, "lag: 100,")
+    put(shop, (1, "a", 90 - 2**63))
+    shop.publish()
+    put(shop, (2, "late", -(2**63)))
+    assert shop.publish().new_rows == 1
+
+
 def test_a_csv_dataset_grows_as_well(shop: Shop):
     configure(shop, "format: csv, lag: 100,")
     put(shop, (1, "a", 10), (2, "", 20))
@@ -480,3 +496,12 @@ def test_a_query_whose_new_rows_tell_less_of_their_types_than_all_rows(shop: Sho
     shop.source("DELETE FROM orders WHERE id > 1")
     assert shop.publish().unchanged
     assert delivered(shop) == [[(1, "a", 10)], [(2, None, 20)], [(3, None, 30)]]
+
+
+def test_a_descending_key_that_is_null_is_refused(shop: Shop):
+    shop.source("DROP TABLE orders", "CREATE TABLE orders (version INTEGER PRIMARY KEY DESC, id INTEGER)")
+    shop.source("INSERT INTO orders VALUES (NULL, 1), (5, 2)")
+    configure(shop, "key: id,")
+    refused(shop.run(), 2, "NULL in version")
+    shop.configure("{name: orders, table: orders, mode: chunked, destination: {type: local, path: chunks}}")
+    assert shop.publish().rows == 2

@@ -434,3 +434,13 @@ def test_a_repair_mends_what_content_has_found(shop: Shop):
     )
     assert [item.number for item in found.flagged] == [5]
     assert reconcile(shop, content=True).result == "match"
+
+
+def test_without_a_column_in_common_rows_are_counted(shop: Shop):
+    shop.configure("{name: orders, table: visits, destination: {type: local, path: out}}")
+    shop.source("CREATE TABLE visits (n INTEGER)", "INSERT INTO visits VALUES (1)")
+    shop.publish()
+    shop.source("DROP TABLE visits", "CREATE TABLE visits (n TEXT)", "INSERT INTO visits VALUES ('1'), ('2')")
+    report = reconcile(shop, content=True)
+    assert (report.result, report.compared, report.source_rows) == ("mismatch", "counts", 2)
+    assert report.columns == ("the column n is int64 in the dataset and string in the source",)

@@ -337,6 +337,21 @@ def test_a_query_that_was_changed_is_refused_where_the_state_knows_it(shop: Shop
     assert "query" in found.run.error.message
 
 
+def test_a_query_that_nobody_remembers_is_refused(shop: Shop):
+    shop.configure(_query(800))
+    shop.publish()
+    before = manifest(shop)
+    shop.source("DELETE FROM orders WHERE id = 1")
+    for path in shop.directory.glob(".rivet_state.db*"):
+        path.unlink()
+    shop.configure(_query(800).replace("SELECT *", "SELECT id, upper(note) AS note"))
+    found = repair(shop)
+    assert found.run is not None
+    assert found.run.error is not None
+    assert (found.run.error.code, manifest(shop)) == ("R701", before)
+    assert "query" in found.run.error.message
+
+
 def _query(most: int) -> str:
     table = f'query: "SELECT * FROM orders WHERE id < {most}"'
     chunks = "chunk_column: id, chunk_size: 100, columns: {id: int64, note: string}"

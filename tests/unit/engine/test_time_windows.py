@@ -42,6 +42,14 @@ def around_the_edge() -> list[datetime]:
     return [edge - timedelta(hours=1), edge + timedelta(hours=1), now]
 
 
+@pytest.mark.parametrize("form", ["%Y%m%d", "%Y%m%dT%H%M%S", "%G-W%V-%u"])
+def test_text_that_does_not_compare_with_the_moment_of_the_window_is_refused(shop: Shop, form: str):
+    set_up(shop, "TEXT", [moment.strftime(form) for moment in around_the_edge()])
+    error = shop.run().error
+    assert error is not None
+    assert "text that is no date" in error.message
+
+
 @pytest.mark.parametrize("type_", ["TIMESTAMP", "TEXT"])
 @pytest.mark.parametrize(
     "form",
