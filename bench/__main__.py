@@ -23,7 +23,7 @@ from bench.result import document  # noqa: E402
 RESULTS = Path(__file__).with_name("results")
 _CACHE = ROOT / ".cache" / "bench"
 _QUICK_ROWS = 50_000
-#: A peer that needs more has one measured run: its median would cost more time than all the others together.
+#: A peer that needs more runs once: its median would cost more time than all the others together.
 _PATIENCE_SECONDS = 45
 
 

@@ -107,8 +107,8 @@ def interleave(
 ) -> Race:
     """Run all contenders ``unmeasured`` times, then ``rounds`` times in turn, each round beginning with another one.
 
-    A peer that fails takes no further part, one that has needed more than ``patience_seconds`` none after its first
-    measured run. ``tell`` gets a line after each run.
+    A peer that fails takes no further part. Of one that needs more than ``patience_seconds`` the first run is the only
+    one, and is measured. ``tell`` gets a line after each run.
 
     Raises:
         CommandFailed: a command that is no peer exits with anything but 0.
@@ -129,7 +129,7 @@ def interleave(
                 tell(f"round {number + 1}: {contender.name} failed")
                 continue
             tell(f"round {number + 1}: {contender.name} {sample.wall_seconds:.2f} s")
-            if number >= 0:
+            if number >= 0 or (contender.peer and sample.wall_seconds > patience_seconds):
                 race.samples[contender.name].append(sample)
     return race
 

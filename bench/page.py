@@ -70,7 +70,7 @@ _HEAD = """# Benchmarks
 
 Every number on this page comes from `make bench` on one machine. Commands run in turn, never two at once, in rounds
 that each begin with another one, after a round that does not count; the tables show medians. A peer that needs more
-than 45 s runs in one of them. Compare the ratios of one table, not the seconds of two.
+than 45 s runs once. Compare the ratios of one table, not the seconds of two.
 
 Every Rivet export keeps its full contract: it hashes what it writes, writes manifest and marker, keeps its state and
 syncs to disk. Peers write files. Each peer has the best configuration that we know for it, two streams where it can,

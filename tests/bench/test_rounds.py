@@ -23,9 +23,11 @@ def test_the_unmeasured_round_is_in_no_sample_and_every_contender_has_one_for_ea
     assert (tmp_path / "ran").read_text() == "xxx"
 
 
-def test_a_peer_that_needs_too_long_has_one_measured_run_and_who_is_no_peer_has_all_of_them():
-    race = interleave([python("rivet", ""), python("slow", "", peer=True)], 3, patience_seconds=0)
+def test_a_peer_that_needs_too_long_runs_once_and_who_is_no_peer_every_time(tmp_path: Path):
+    code = f"open({str(tmp_path)!r} + '/ran', 'a').write('x')"
+    race = interleave([python("rivet", ""), python("slow", code, peer=True)], 3, patience_seconds=0)
     assert {name: len(samples) for name, samples in race.samples.items()} == {"rivet": 3, "slow": 1}
+    assert (tmp_path / "ran").read_text() == "x"
 
 
 def test_a_peer_that_fails_is_reported_with_its_reason_and_runs_no_more(tmp_path: Path):
