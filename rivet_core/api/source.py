@@ -143,6 +143,8 @@ class Source(ABC):
     engine_name: str
     #: For metadata, counts, bounds and SQL generation with proper quoting.
     engine: sqlalchemy.Engine
+    #: How many times the size of a batch ``read`` takes in memory to make it; rows as Python objects are about ten.
+    read_overhead: int = 10
 
     @abstractmethod
     def table_query(self, table: str) -> Query:

@@ -173,7 +173,7 @@ def _export(job: Job, reading: _Reading) -> Manifest | None:
         gates = stack.enter_context(
             Gates(export.quality, reading.columns.arrow(), memory_budget=budget, workers=workers)
         )
-        parts = _extract(job, view, chunks, _target(job, reading.format, rows, gates, workers), workers)
+        parts = _extract(job, view, chunks, _target(job, view, reading.format, rows, gates, workers=workers), workers)
         _judge(job, gates, reading.format, rows)
         if not parts and job.skips_empty:
             return None
@@ -205,7 +205,7 @@ def _consistency(job: Job, chunks: ChunkPlan) -> Consistency:
     return "mixed" if 0 < len(job.reuse.kept) < len(chunks.chunks) else "snapshot"
 
 
-def _target(job: Job, format_: Format, rows: RowSteps, gates: Gates, workers: int) -> PartTarget:
+def _target(job: Job, source: Source, format_: Format, rows: RowSteps, gates: Gates, *, workers: int) -> PartTarget:
     export = job.export
     return PartTarget(
         destination=job.destination,
@@ -218,6 +218,7 @@ def _target(job: Job, format_: Format, rows: RowSteps, gates: Gates, workers: in
             export.max_file_size,
             workers=workers,
             writer_bytes=job.destination.buffer_bytes,
+            read_overhead=source.read_overhead,
         ),
         max_file_size=export.max_file_size,
         write_empty=job.writes_empty,

@@ -116,8 +116,8 @@ def _copy(
     *,
     started: datetime,
 ) -> None:
-    memory = MemoryPlan.divide(config.memory_budget, None)
     with closing(plan.open_source(config, export, registry)) as source:
+        memory = MemoryPlan.divide(config.memory_budget, None, read_overhead=source.read_overhead)
         query, schema = plan.describe_query(source, export, params)
         rows = RowSteps(schema, exported_at=started if export.exported_at else None)
         if export.time_window is None:

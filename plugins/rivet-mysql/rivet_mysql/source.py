@@ -14,7 +14,7 @@ from rivet_core.builtin.sqlalchemy.connect import open_engine, resolve_address
 from rivet_core.builtin.sqlalchemy.mysql import Declared, Mysql, leave_vectors_bytes
 from rivet_core.builtin.sqlalchemy.reading import SlowSource, and_natively
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
-from rivet_core.builtin.sqlalchemy.stream import ArrowBatches, Limits
+from rivet_core.builtin.sqlalchemy.stream import NATIVE_OVERHEAD, ArrowBatches, Limits
 
 if TYPE_CHECKING:
     from rivet_core.api import Check, Query, Snapshot, SourceContext
@@ -82,10 +82,12 @@ class BinaryMysql(Mysql):
 class NativeSource(SqlalchemySource):
     """A MySQL or MariaDB database whose rows are decoded natively."""
 
+    read_overhead = NATIVE_OVERHEAD
+
     @contextmanager
     def read(self, query: Query, *, batch_bytes: int, snapshot: Snapshot | None = None) -> Iterator[ArrowBatches]:
         """Stream the rows, on a connection of their own or one of the view's."""
-        from rivet_mysql.columns import choose
+        from rivet_mysql.columns import Way, choose
         from rivet_mysql.stream import PacketBatches
         from rivet_mysql.wire import Wire
 
@@ -95,6 +97,8 @@ class NativeSource(SqlalchemySource):
             wire = Wire(result.cursor)
             columns = choose(result.columns, resolved, wire.result, options, binary=wire.is_binary)
             limits = Limits(batch_bytes, options.max_value_bytes)
+            if any(column.way is Way.SLOW for column in columns):
+                limits = limits.of_objects()
             try:
                 locate, clock = self._locator(query, resolved), result.clock or Clock()
                 yield PacketBatches(wire, columns, limits, self._backend.failures, locate, clock=clock)

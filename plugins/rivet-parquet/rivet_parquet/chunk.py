@@ -101,6 +101,15 @@ class _Totals:
     dictionary_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """The codec of a chunk, and what it has made of the first page and of the dictionary, if that is to be written."""
+
+    codec: Codec
+    page: pa.Buffer | None = None
+    dictionary: pa.Buffer | None = None
+
+
 class ColumnWriter:
     """Writes a column, row group after row group; the buffers are used again.
 
@@ -142,11 +151,13 @@ class ColumnWriter:
         # The codes are there already, so that of the arrays only the levels are asked for.
         for number, page in enumerate(_pages_of(arrays, page_rows, levels_array if coded else storage_array)):
             body = self._data_body(page, totals, coded=coded)
+            stored = None
             if number == 0:
-                totals.codec = self._chosen(body, dictionary, -(-rows // page_rows))
+                trial = self._trial(body, dictionary, -(-rows // page_rows))
+                totals.codec, stored = trial.codec, trial.page
                 if dictionary is not None:
-                    self._put_dictionary(*dictionary, totals)
-            self._put_data(body, sum(len(array) for array in page), totals, coded=coded)
+                    self._put_dictionary(*dictionary, totals, trial.dictionary)
+            self._put_data(body, sum(len(array) for array in page), totals, stored, coded=coded)
         metadata = self._metadata(rows, totals, start, coded=coded)
         return Chunk(metadata, totals.plain_bytes, totals.stored_bytes)
 
@@ -188,29 +199,36 @@ class ColumnWriter:
             raise FormatError(f"Parquet cannot hold a value: a page of {self._layout.name!r} would have {size} bytes")
         return pa.foreign_buffer(address, size, encoder)
 
-    def _chosen(self, body: pa.Buffer, dictionary: tuple[pa.Buffer, int] | None, pages: int) -> Codec:
-        """Return the codec of the chunk, by what it makes of the dictionary and the first page."""
+    def _trial(self, body: pa.Buffer, dictionary: tuple[pa.Buffer, int] | None, pages: int) -> _Trial:
+        """Compress the dictionary and the first page, and choose the chunk's codec by what that makes of them."""
         compress = self._codec.compress
         if compress is None or body.size < _TRIAL_BYTES:
-            return self._codec
+            return _Trial(self._codec)
+        stored = compress(body)
         plain = body.size * pages
-        gain = (body.size - compress(body).size) * pages
+        gain = (body.size - stored.size) * pages
+        stored_dictionary = None
         if dictionary is not None:
+            stored_dictionary = compress(dictionary[0])
             plain += dictionary[0].size
-            gain += dictionary[0].size - compress(dictionary[0]).size
-        return self._codec if gain >= _LEAST_GAIN * plain else UNCOMPRESSED
+            gain += dictionary[0].size - stored_dictionary.size
+        return _Trial(self._codec, stored, stored_dictionary) if gain >= _LEAST_GAIN * plain else _Trial(UNCOMPRESSED)
 
-    def _put_dictionary(self, body: pa.Buffer, count: int, totals: _Totals) -> None:
-        self._put(body, _DICTIONARY_PAGE, {7: {1: count, 2: _PLAIN, 3: False}}, totals)
+    def _put_dictionary(self, body: pa.Buffer, count: int, totals: _Totals, stored: pa.Buffer | None) -> None:
+        self._put(body, _DICTIONARY_PAGE, {7: {1: count, 2: _PLAIN, 3: False}}, totals, stored)
         totals.dictionary_bytes = totals.stored_bytes
 
-    def _put_data(self, body: pa.Buffer, rows: int, totals: _Totals, *, coded: bool) -> None:
+    def _put_data(self, body: pa.Buffer, rows: int, totals: _Totals, stored: pa.Buffer | None, *, coded: bool) -> None:
         encoding = _RLE_DICTIONARY if coded else self._plain
-        self._put(body, _DATA_PAGE, {5: {1: rows, 2: encoding, 3: _RLE, 4: _RLE}}, totals)
+        self._put(body, _DATA_PAGE, {5: {1: rows, 2: encoding, 3: _RLE, 4: _RLE}}, totals, stored)
         totals.data_pages += 1
 
-    def _put(self, body: pa.Buffer, kind: int, details: dict[int, Value], totals: _Totals) -> None:
-        stored = body if totals.codec.compress is None else totals.codec.compress(body)
+    def _put(
+        self, body: pa.Buffer, kind: int, details: dict[int, Value], totals: _Totals, stored: pa.Buffer | None
+    ) -> None:
+        """Write a page; ``stored`` is its body as the codec makes it, where that has been tried already."""
+        if stored is None:
+            stored = body if totals.codec.compress is None else totals.codec.compress(body)
         crc = _pages.crc32(stored.address, stored.size)
         signed = crc - (1 << 32) if crc >> 31 else crc
         header = encode({1: kind, 2: body.size, 3: stored.size, 4: signed, **details})

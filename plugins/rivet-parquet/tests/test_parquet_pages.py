@@ -294,6 +294,32 @@ def test_what_the_codec_makes_no_smaller_is_stored_as_it_is():
     assert [group.column(index).compression for index in range(2)] == ["UNCOMPRESSED", "ZSTD"]
 
 
+def test_the_codec_compresses_each_page_once(monkeypatch: pytest.MonkeyPatch):
+    sizes: list[int] = []
+    codec = pa.Codec
+
+    class Counting:
+        def __init__(self, *args: Any) -> None:
+            self._codec = codec(*args)
+
+        def compress(self, body: pa.Buffer, *, asbytes: bool) -> Any:
+            sizes.append(body.size)
+            return self._codec.compress(body, asbytes=asbytes)
+
+    monkeypatch.setattr(pa, "Codec", Counting)
+    table = pa.table({"n": range(100_000), "s": [f"text {i % 50}" for i in range(100_000)]})
+    sink = io.BytesIO()
+    writer = NativeParquetFormat(ParquetConfig()).open_writer(sink, table.schema, table.column_names)
+    writer.write_table(table)
+    writer.close()
+    file = opened(sink.getvalue())
+    chunks = [file.metadata.row_group(0).column(index) for index in range(2)]
+    assert [chunk.compression for chunk in chunks] == ["ZSTD", "ZSTD"]
+    assert [chunk.has_dictionary_page for chunk in chunks] == [False, True]
+    headers = 64 * len(sizes)
+    assert sum(sizes) <= sum(chunk.total_uncompressed_size for chunk in chunks) <= sum(sizes) + headers
+
+
 @pytest.mark.parametrize(
     ("decimal", "precision"), [(pa.decimal128, 9), (pa.decimal128, 18), (pa.decimal128, 20), (pa.decimal256, 39)]
 )

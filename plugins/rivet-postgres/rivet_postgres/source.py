@@ -15,7 +15,7 @@ from rivet_core.builtin.sqlalchemy.postgres import Postgres
 from rivet_core.builtin.sqlalchemy.postgres_session import settle
 from rivet_core.builtin.sqlalchemy.reading import SlowSource, and_natively
 from rivet_core.builtin.sqlalchemy.source import SqlalchemySource
-from rivet_core.builtin.sqlalchemy.stream import ArrowBatches, Limits
+from rivet_core.builtin.sqlalchemy.stream import NATIVE_OVERHEAD, ArrowBatches, Limits
 from rivet_postgres.libpq import NotNative, require_native
 from rivet_postgres.pages import PageRange, TablePages, cut, range_statements
 
@@ -51,6 +51,8 @@ def open_source(config: PostgresConfig, context: SourceContext) -> SqlalchemySou
 class NativeSource(SqlalchemySource):
     """A PostgreSQL database that is read by binary COPY."""
 
+    read_overhead = NATIVE_OVERHEAD
+
     def __init__(self, backend: NativePostgres, options: ReadOptions) -> None:
         super().__init__(backend, options)
         self._native = backend
@@ -77,9 +79,12 @@ class NativeSource(SqlalchemySource):
             if statements is None:
                 clock = Clock()
                 with self._native.fetched(opened.connection, opened.columns, clock) as rows:
-                    yield ArrowBatches(resolved, rows, limits, self._native.failures, locate, clock=clock)
+                    yield ArrowBatches(resolved, rows, limits.of_objects(), self._native.failures, locate, clock=clock)
             else:
+                with self._native.failures():
+                    self._native.make_room(opened.connection, len(columns))
                 copier = Copier(opened.connection, read_timeout=self._native.read_timeout)
+                limits = limits if all(column.direct for column in columns) else limits.of_objects()
                 yield CopyBatches(
                     columns, copier, statements, limits=limits, failures=self._native.failures, locate=locate
                 )

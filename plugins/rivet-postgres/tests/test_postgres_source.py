@@ -379,6 +379,26 @@ def test_several_batches_of_every_width(database):  # noqa: F811
         assert table["b"].to_pylist() == [None if i % 3 == 0 else i % 3 == 1 for i in range(1, 301)]
 
 
+def test_the_server_keeps_the_memory_of_a_wide_row(postgres, monkeypatch):
+    """What it returns to the system after each row comes back as page faults, about 75 of them."""
+    monkeypatch.setattr(pages, "_FIRST_PAGES", 100)
+    rows, wide = 2000, postgres.create_database()
+    names = ", ".join(f"1 AS c{number}" for number in range(300))
+    wide.execute(f"CREATE TABLE wide AS SELECT {names} FROM generate_series(1, {rows})")
+    with closing(open_native(wide.url)) as source:
+        query = source.table_query("wide")
+        with source.read(query, batch_bytes=1 << 20) as stream:
+            process = stream._copier._pgconn.backend_pid
+            before = page_faults(process)
+            assert sum(batch.num_rows for batch in stream) == rows
+            assert page_faults(process) - before < 10 * rows
+
+
+def page_faults(process):
+    """Return how many page faults that needed no disk a process has had (``minflt`` in proc(5))."""
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[7])
+
+
 def test_a_silent_server_is_given_up(database):  # noqa: F811
     with FaultProxy(database.port) as proxy:
         proxy.inject(BlackHole(after_bytes=300_000))

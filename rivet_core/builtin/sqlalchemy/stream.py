@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
 import pyarrow as pa
 
-from rivet_core.api import BatchStream, ValueRefused
+from rivet_core.api import BatchStream, Source, ValueRefused
 from rivet_core.builtin.sqlalchemy.clock import Clock
 from rivet_core.builtin.sqlalchemy.columns import NO_UTF8, Reader, refusal_hint
 from rivet_core.builtin.sqlalchemy.text import Refused
@@ -22,7 +22,8 @@ Column = list[Any]
 #: Says where a row is: its number, counted from 1 in reading order, and its values.
 Locate = Callable[[int, Row], str]
 
-# A row as Python objects takes about ten times its Arrow size.
+#: ``Source.read_overhead`` of a native decoder: the batch, buffers that grow beside it and what comes out of them.
+NATIVE_OVERHEAD: Final = 3
 _FIRST_ROWS: Final = 64
 _MAX_ROWS: Final = 8192
 # Rows are transposed while the processor's cache still has them.
@@ -39,6 +40,10 @@ class Limits:
 
     batch_bytes: int
     max_value_bytes: int
+
+    def of_objects(self) -> Limits:
+        """Return the bounds for what a source of ``NATIVE_OVERHEAD`` has to read as Python objects all the same."""
+        return replace(self, batch_bytes=max(1, self.batch_bytes * NATIVE_OVERHEAD // Source.read_overhead))
 
 
 class ArrowBatches(BatchStream):

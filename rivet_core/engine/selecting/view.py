@@ -100,6 +100,7 @@ class View(Source):
         self.pieces = pieces
         self.engine_name = source.engine_name
         self.engine = source.engine
+        self.read_overhead = source.read_overhead
         self._source = source
         self._snapshot = snapshot
         self._counters = counters

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rivet_core.api import Source
 from rivet_core.engine.writing.upload import BUFFER_BYTES, QUEUE_PIECES
 
 # What a process needs before the first row: interpreter, pyarrow, SQLAlchemy, pydantic (measured 85 to 115 MB).
 _BASE_BYTES = 110_000_000
 _MAX_GROUP_BYTES = 64_000_000
 _MIN_GROUP_BYTES = 1_000_000
-# Rows as Python objects are about ten times their Arrow size, so few of them are held at a time.
-_MAX_BATCH_BYTES = 4_000_000
-# Ten times a batch is to be at most a third of a worker's memory.
-_BATCH_SHARE = 30
+# Of larger ones nothing is faster.
+_MAX_BATCH_BYTES = 8_000_000
+# What the reading of one batch may take: at most so much, and so many parts of a worker's memory.
+_MAX_READING_BYTES = 40_000_000
+_READING_SHARE = 3
 # Two pieces of the smallest size that every object store takes: one in flight, one being filled.
 _MIN_UPLOAD_BYTES = 2 * 5 * (1 << 20)
 _MIN_ROLLING_GROUP_BYTES = 64_000
@@ -41,19 +43,29 @@ class MemoryPlan:
         return max(_MIN_UPLOAD_BYTES, (budget - _BASE_BYTES) // workers // 4)
 
     @classmethod
-    def divide(cls, budget: int, max_file_size: int | None, *, workers: int = 1, writer_bytes: int = 0) -> MemoryPlan:
+    def divide(
+        cls,
+        budget: int,
+        max_file_size: int | None,
+        *,
+        workers: int = 1,
+        writer_bytes: int = 0,
+        read_overhead: int = Source.read_overhead,
+    ) -> MemoryPlan:
         """Divide ``budget`` bytes.
 
-        Each worker gets two row groups, the batches that wait for the encoder, the pieces in flight and a batch as
-        Python objects.
+        Each worker gets two row groups, the batches that wait for the encoder, the pieces in flight and what reading
+        a batch takes.
 
         Args:
             workers: chunks that are exported at the same time.
             writer_bytes: what the destination's writer holds (``Destination.buffer_bytes``).
+            read_overhead: how many times a batch's size reading takes (``Source.read_overhead``).
         """
         share = (budget - _BASE_BYTES) // workers
-        batch = min(_MAX_BATCH_BYTES, max(_MIN_GROUP_BYTES, share // _BATCH_SHARE))
-        free = share - QUEUE_PIECES * BUFFER_BYTES - 10 * batch - writer_bytes
+        reading = min(_MAX_READING_BYTES, share // _READING_SHARE)
+        batch = min(_MAX_BATCH_BYTES, max(_MIN_GROUP_BYTES, reading // read_overhead))
+        free = share - QUEUE_PIECES * BUFFER_BYTES - read_overhead * batch - writer_bytes
         # Of several workers one reads while another encodes, so that less has to wait.
         ahead = max(1, min(_MAX_AHEAD_BATCHES, free // (3 * workers) // batch))
         group = max(_MIN_GROUP_BYTES, min(_MAX_GROUP_BYTES, (free - ahead * batch) // 2))

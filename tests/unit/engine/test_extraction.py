@@ -25,19 +25,28 @@ from unit.engine.shop import Shop
 @pytest.mark.parametrize("max_file_size", [None, 1, 1_000_000, 256_000_000])
 @pytest.mark.parametrize("workers", [1, 2, 16])
 @pytest.mark.parametrize("writer_bytes", [0, 40_000_000])
+@pytest.mark.parametrize("read_overhead", [3, 10])
 def test_memory_is_divided_within_the_budget(
-    budget: int, max_file_size: int | None, workers: int, writer_bytes: int
+    budget: int, max_file_size: int | None, workers: int, writer_bytes: int, read_overhead: int
 ) -> None:
-    plan = MemoryPlan.divide(budget, max_file_size, workers=workers, writer_bytes=writer_bytes)
+    plan = MemoryPlan.divide(
+        budget, max_file_size, workers=workers, writer_bytes=writer_bytes, read_overhead=read_overhead
+    )
     assert 0 < plan.batch_bytes <= plan.group_bytes <= 64_000_000
     # The least that works is not less for a budget below what the interpreter alone takes.
     one = 2 * plan.group_bytes + plan.ahead_batches * plan.batch_bytes + QUEUE_PIECES * BUFFER_BYTES + writer_bytes
+    one += read_overhead * plan.batch_bytes
     assert plan.group_bytes <= 1_000_000 or workers * one < budget
 
 
 def test_the_default_budget_gives_groups_worth_compressing() -> None:
     assert MemoryPlan.divide(256_000_000, None).group_bytes > 30_000_000
     assert MemoryPlan.divide(256_000_000, 8_000_000).group_bytes == 1_000_000
+
+
+def test_batches_are_as_large_as_their_reading_allows() -> None:
+    sizes = [MemoryPlan.divide(300_000_000, None, workers=2, read_overhead=times).batch_bytes for times in (3, 10, 30)]
+    assert sizes == [8_000_000, 3_166_666, 1_055_555]
 
 
 def test_rows_are_read_while_earlier_ones_are_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
