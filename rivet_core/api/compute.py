@@ -6,6 +6,7 @@ twentieth of the time until a run reads its first row, which a run that needs no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 
@@ -22,3 +23,10 @@ class _Functions:
 
 #: Stands for ``pyarrow.compute``; its functions are untyped.
 compute: Final[Any] = _Functions()
+
+
+def call_function(name: str, arguments: Sequence[Any]) -> Any:
+    """Call one of Arrow's functions as ``pyarrow.compute.call_function`` does, without loading that module."""
+    from pyarrow import _compute
+
+    return _compute.call_function(name, list(arguments))

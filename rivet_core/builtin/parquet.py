@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rivet_core.api import Decoder, Encoder, Format, FormatError
-from rivet_core.api.compute import compute as pc
+from rivet_core.api.compute import call_function
 from rivet_core.builtin.parquet_bounds import RowGroupBound
 from rivet_core.contract.types import storage_type, type_name
 
@@ -368,7 +368,7 @@ def _repetitive_columns(table: pa.Table) -> list[str]:
         storage = storage_type(column.type)
         if pa.types.is_nested(storage):
             paths += _leaf_paths(table.schema.field(name))
-        elif pa.types.is_dictionary(storage) or _is_repetitive(column.cast(storage)):
+        elif pa.types.is_dictionary(storage) or _is_repetitive(_stored(column)):
             paths.append(name)
     return paths
 
@@ -395,9 +395,17 @@ def _leaf_paths(field: pa.Field[Any]) -> list[str]:
     return [leaves.column(index).path for index in range(len(leaves))]
 
 
+def _stored(column: Any) -> Any:
+    """Return the values that an extension type stands for; ``cast`` would load ``pyarrow.compute``."""
+    while isinstance(column.type, pa.BaseExtensionType):
+        stored_type: Any = column.type.storage_type
+        column = pa.chunked_array([array.storage for array in column.chunks], stored_type)
+    return column
+
+
 def _is_repetitive(column: pa.ChunkedArray[Any]) -> bool:
     try:
-        distinct = pc.count_distinct(column).as_py()
+        distinct = call_function("count_distinct", [column]).as_py()
     except pa.ArrowNotImplementedError:
         return True
     return bool(distinct * _SAMPLE_ROWS_PER_VALUE <= len(column))

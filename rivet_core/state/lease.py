@@ -6,8 +6,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -171,8 +171,7 @@ def acquire(
     deadline = time.monotonic() + wait_seconds + POLL_SECONDS  # one look more when the wait ends with the lease
     first: tuple[int, float] | None = None
     while True:
-        with database.write() as connection:
-            row = _locked_row(connection, export)
+        with _locked_row(database, export) as (connection, row):
             holder = _holder(row)
             if holder is None or holder.is_gone:
                 _take(connection, row)
@@ -203,16 +202,20 @@ def _select(export: str) -> Select[Any]:
     return select(table, database_clock().label("now")).where(table.c.export == export)
 
 
-def _locked_row(connection: Connection, export: str) -> Row[Any]:
-    """Lock the export's row until the transaction ends; create it if this is the first time."""
+@contextmanager
+def _locked_row(database: Database, export: str) -> Iterator[tuple[Connection, Row[Any]]]:
+    """Lock the export's row until the block ends; create it if this is the first time."""
     query = _select(export).with_for_update()
-    row = connection.execute(query).one_or_none()
-    if row is not None:
-        return row
-    # Another process may be creating it at this moment: then its row is the one.
-    with suppress(IntegrityError), connection.begin_nested():
-        connection.execute(insert(table).values(export=export, token=0))
-    return connection.execute(query).one()
+    while True:
+        with database.write() as connection:
+            row = connection.execute(query).one_or_none()
+            if row is not None:
+                yield connection, row
+                return
+        # Another process may be creating it at this moment: then its row is the one. In a transaction of its own, for
+        # MySQL lets all who came too late share a lock on that row, and none of them could then lock it alone.
+        with database.write() as connection, suppress(IntegrityError), connection.begin_nested():
+            connection.execute(insert(table).values(export=export, token=0))
 
 
 def _take(connection: Connection, row: Row[Any]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     Dialect,
     Double,
     ForeignKey,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.event import listens_for
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -26,7 +28,7 @@ from sqlalchemy.types import TypeDecorator
 #: The version of the tables below; a change of them needs a migration (``database.MIGRATIONS``).
 SCHEMA_VERSION = 3
 
-_MYSQL: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
+_ON_MYSQL: Final = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
 _Name = String(255)
 
 
@@ -74,7 +76,16 @@ def _mysql_clock(element: database_clock, compiler: SQLCompiler, **kw: Any) -> s
 
 metadata = MetaData()
 
-schema = Table("rivet_schema", metadata, Column("version", Integer, nullable=False), **_MYSQL)
+
+@listens_for(Table, "before_create")
+def _as_on_mysql(target: Table, connection: Connection, **_kw: Any) -> None:
+    """Say how MySQL shall keep a table. Said in its definition, it would load that dialect in every process."""
+    name = connection.dialect.name
+    if target.metadata is metadata and name in {"mysql", "mariadb"}:
+        target.dialect_kwargs.update({f"{name}_{option}": value for option, value in _ON_MYSQL.items()})
+
+
+schema = Table("rivet_schema", metadata, Column("version", Integer, nullable=False))
 
 lease = Table(
     "rivet_lease",
@@ -88,7 +99,6 @@ lease = Table(
     Column("host_identity", Text),
     Column("acquired_at", Double),
     Column("heartbeat", Double),
-    **_MYSQL,
 )
 
 run = Table(
@@ -116,7 +126,6 @@ run = Table(
     Column("columns", Text),
     Index("rivet_run_export", "export", "sequence"),
     sqlite_autoincrement=True,
-    **_MYSQL,
 )
 
 part = Table(
@@ -135,7 +144,6 @@ part = Table(
     Column("checksums", Text),
     # The run whose part it is: that of the row, or an earlier one that it resumes.
     Column("written_by", _Name),
-    **_MYSQL,
 )
 
 chunk = Table(
@@ -146,7 +154,6 @@ chunk = Table(
     Column("bounds", Text, nullable=False),
     # The attempt whose parts are all committed; NULL while there is none.
     Column("attempt", Integer),
-    **_MYSQL,
 )
 
 cursor = Table(
@@ -157,7 +164,6 @@ cursor = Table(
     Column("value", Text, nullable=False),
     Column("run_id", _Name, nullable=False),
     Column("advanced_at", UtcTime, nullable=False),
-    **_MYSQL,
 )
 
 event = Table(
@@ -170,5 +176,4 @@ event = Table(
     Column("at", UtcTime, nullable=False),
     Column("fields", Text, nullable=False),
     sqlite_autoincrement=True,
-    **_MYSQL,
 )

@@ -122,6 +122,29 @@ def test_processes_that_start_together_on_an_empty_database_get_one_lease(state_
     assert answers == ["acquired 1", "held", "held", "held"]
 
 
+def test_the_first_lease_of_an_export_has_one_owner_however_many_come_at_once(
+    store: StateStore, state_url: str, tmp_path: Path
+) -> None:
+    together = threading.Barrier(5, timeout=30)
+
+    def contend(export: str) -> bool:
+        with open_state(state_url, tmp_path) as own:
+            together.wait()
+            try:
+                lease = own.acquire(export)
+            except LeaseHeld:
+                lease = None
+            together.wait()
+            if lease is not None:
+                lease.release()
+            return lease is not None
+
+    with ThreadPoolExecutor(together.parties) as threads:
+        for number in range(10):
+            export = f"orders{number}"
+            assert sorted(threads.map(contend, [export] * together.parties)) == [False] * 4 + [True]
+
+
 def test_another_process_with_the_pid_of_the_owner_is_not_the_owner(
     store: StateStore, edit: Callable[..., None]
 ) -> None:

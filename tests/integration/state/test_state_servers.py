@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from rivet_core.api import StateError
 from rivet_core.state import open_state
@@ -54,6 +55,18 @@ def test_a_lost_connection_is_replaced(server: Postgres | Mariadb, tmp_path: Pat
     with open_state(own.url, tmp_path) as store, store.acquire("orders") as lease:
         end_other_sessions(own)
         lease.check()
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "mariadb"])
+def test_names_that_differ_in_case_are_two_exports(mariadb: Mariadb, tmp_path: Path, scheme: str) -> None:
+    url = make_url(mariadb.create_database().url).set(drivername=scheme)
+    with (
+        open_state(url.render_as_string(hide_password=False), tmp_path) as store,
+        store.acquire("orders"),
+        store.acquire("Orders"),
+    ):
+        holders = [store.lease_holder(name) for name in ("orders", "Orders")]
+    assert [holder.owner.export for holder in holders if holder is not None] == ["orders", "Orders"]
 
 
 def end_other_sessions(server: Postgres | Mariadb) -> None:
