@@ -23,7 +23,7 @@ Column = list[Any]
 Locate = Callable[[int, Row], str]
 
 #: ``Source.read_overhead`` of a native decoder: the batch, buffers that grow beside it and what comes out of them.
-NATIVE_OVERHEAD: Final = 3
+NATIVE_OVERHEAD: Final = 5
 _FIRST_ROWS: Final = 64
 _MAX_ROWS: Final = 8192
 # Rows are transposed while the processor's cache still has them.

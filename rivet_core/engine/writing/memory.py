@@ -21,6 +21,7 @@ _MIN_UPLOAD_BYTES = 2 * 5 * (1 << 20)
 _MIN_ROLLING_GROUP_BYTES = 64_000
 # A row group is encoded in less time than it takes to read these.
 _MAX_AHEAD_BATCHES = 8
+_MAX_AHEAD_BYTES = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class MemoryPlan:
         batch = min(_MAX_BATCH_BYTES, max(_MIN_GROUP_BYTES, reading // read_overhead))
         free = share - QUEUE_PIECES * BUFFER_BYTES - read_overhead * batch - writer_bytes
         # Of several workers one reads while another encodes, so that less has to wait.
-        ahead = max(1, min(_MAX_AHEAD_BATCHES, free // (3 * workers) // batch))
+        ahead_bytes = min(_MAX_AHEAD_BYTES, free // (3 * workers))
+        ahead = max(1, min(_MAX_AHEAD_BATCHES, ahead_bytes // batch))
         group = max(_MIN_GROUP_BYTES, min(_MAX_GROUP_BYTES, (free - ahead * batch) // 2))
         if max_file_size is not None:
             # An encoder bounds what it holds back as if nothing could be compressed: the less, the fuller the parts.
