@@ -172,7 +172,7 @@ class Database:
     @contextmanager
     def _mysql_lock(self, connection: Connection) -> Iterator[None]:
         """Keep other processes out of the schema where a transaction cannot: MySQL commits before and after DDL."""
-        if connection.dialect.name not in {"mysql", "mariadb"}:
+        if connection.dialect.name not in tables.MYSQL_DIALECTS:
             yield
             return
         wait = {"seconds": LOCK_WAIT_SECONDS}

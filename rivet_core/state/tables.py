@@ -28,6 +28,8 @@ from sqlalchemy.types import TypeDecorator
 #: The version of the tables below; a change of them needs a migration (``database.MIGRATIONS``).
 SCHEMA_VERSION = 3
 
+#: SQLAlchemy's names of the dialect; an option of a table begins with the one that is used.
+MYSQL_DIALECTS: Final = frozenset({"mysql", "mariadb"})
 _ON_MYSQL: Final = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
 _Name = String(255)
 
@@ -81,7 +83,7 @@ metadata = MetaData()
 def _as_on_mysql(target: Table, connection: Connection, **_kw: Any) -> None:
     """Say how MySQL shall keep a table. Said in its definition, it would load that dialect in every process."""
     name = connection.dialect.name
-    if target.metadata is metadata and name in {"mysql", "mariadb"}:
+    if target.metadata is metadata and name in MYSQL_DIALECTS:
         target.dialect_kwargs.update({f"{name}_{option}": value for option, value in _ON_MYSQL.items()})
 
 

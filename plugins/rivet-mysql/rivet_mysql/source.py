@@ -87,7 +87,7 @@ class NativeSource(SqlalchemySource):
     @contextmanager
     def read(self, query: Query, *, batch_bytes: int, snapshot: Snapshot | None = None) -> Iterator[ArrowBatches]:
         """Stream the rows, on a connection of their own or one of the view's."""
-        from rivet_mysql.columns import Way, choose
+        from rivet_mysql.columns import choose
         from rivet_mysql.stream import PacketBatches
         from rivet_mysql.wire import Wire
 
@@ -97,8 +97,6 @@ class NativeSource(SqlalchemySource):
             wire = Wire(result.cursor)
             columns = choose(result.columns, resolved, wire.result, options, binary=wire.is_binary)
             limits = Limits(batch_bytes, options.max_value_bytes)
-            if any(column.way is Way.SLOW for column in columns):
-                limits = limits.of_objects()
             try:
                 locate, clock = self._locator(query, resolved), result.clock or Clock()
                 yield PacketBatches(wire, columns, limits, self._backend.failures, locate, clock=clock)

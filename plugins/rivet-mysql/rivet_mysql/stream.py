@@ -45,17 +45,20 @@ class PacketBatches(ArrowBatches):
         *,
         clock: Clock,
     ) -> None:
+        slow = any(column.way is Way.SLOW for column in columns)
+        if slow:
+            limits = limits.of_objects()
         super().__init__([column.reader for column in columns], iter(()), limits, failures, locate)
+        self._max_rows = _MAX_SLOW_ROWS if slow else _MAX_ROWS
         self._statement = clock
         self._wire = wire
         self._columns = columns
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        slow = any(column.way is Way.SLOW for column in self._columns)
         decoder = Decoder(
             [column.field for column in self._columns],
             batch_bytes=self._limits.batch_bytes,
-            max_rows=_MAX_SLOW_ROWS if slow else _MAX_ROWS,
+            max_rows=self._max_rows,
             sequence=self._wire.sequence,
             deprecate_eof=self._wire.deprecate_eof,
             binary=self._wire.is_binary,

@@ -84,7 +84,6 @@ class NativeSource(SqlalchemySource):
                 with self._native.failures():
                     self._native.make_room(opened.connection, len(columns))
                 copier = Copier(opened.connection, read_timeout=self._native.read_timeout)
-                limits = limits if all(column.direct for column in columns) else limits.of_objects()
                 yield CopyBatches(
                     columns, copier, statements, limits=limits, failures=self._native.failures, locate=locate
                 )

@@ -38,6 +38,8 @@ class CopyBatches(ArrowBatches):
         failures: Callable[[], AbstractContextManager[None]],
         locate: Locate,
     ) -> None:
+        if not all(column.direct for column in columns):
+            limits = limits.of_objects()
         super().__init__([column.reader for column in columns], iter(()), limits, failures, locate)
         self._columns = columns
         self._copier = copier
